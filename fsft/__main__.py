@@ -1,0 +1,270 @@
+"""The command line: ``fsft recipes | train | evaluate | data | verify | book``.
+
+Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
+damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C or SIGTERM, the state is saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsft.recipe import SCHEDULES, Recipe, recipes
+
+if TYPE_CHECKING:
+    from fsft.training import Run
+
+FAILED, BAD_ARGUMENTS, BAD_DATA, IN_USE, SIGNALED = 1, 2, 3, 4, 128
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except Exception as error:
+        status = _exit_status(error)
+        if status is None:
+            raise
+        print(f"fsft: {error}", file=sys.stderr)
+        return status
+
+
+def _exit_status(error: Exception) -> int | None:
+    """The status for an error that a user can act on; None for a defect of ours, which deserves its traceback."""
+    from fsft.checkpoint import DamagedFileError
+    from fsft.data import DataError
+    from fsft.files import FolderLockedError
+    from fsft.loop import TrainingDivergedError, TrainingStoppedError
+
+    if isinstance(error, DataError):
+        return BAD_DATA
+    if isinstance(error, FolderLockedError):
+        return IN_USE
+    if isinstance(error, TrainingStoppedError):
+        return SIGNALED + error.signal_number
+    if isinstance(error, TrainingDivergedError | DamagedFileError):
+        return FAILED
+    if isinstance(error, ValueError | FileNotFoundError):
+        return BAD_ARGUMENTS
+    return None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fsft", description="Self-supervision of feature transformation (arXiv 2106.04922), reproduced."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_recipes(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_data(commands)
+    _add_verify(commands)
+    _add_book(commands)
+    return parser
+
+
+def _add_recipes(commands: Any) -> None:
+    command = commands.add_parser("recipes", help="list the recipes")
+    command.add_argument("pattern", nargs="?", default="*", help="such as 'table1/*' (default: all)")
+    command.set_defaults(command=list_recipes)
+
+
+def _add_train(commands: Any) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a recipe, or go on with it",
+        description="Train a recipe. The same command again goes on where the run was, or says that it is done.",
+    )
+    command.add_argument("recipe", help="a name from 'fsft recipes'")
+    command.add_argument("--seed", type=int, default=0)
+    _add_folders(command)
+    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    command.add_argument("--compile", action="store_true", help="use torch.compile")
+    command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
+    command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
+    changes = command.add_argument_group("changes to the recipe (the result tells its distance from the paper's)")
+    changes.add_argument("--epochs", type=int)
+    changes.add_argument("--model")
+    changes.add_argument("--block", choices=("basic", "bottleneck"))
+    changes.add_argument("--dataset")
+    changes.add_argument("--batch-size", type=int)
+    changes.add_argument("--lr", type=float)
+    changes.add_argument("--weight-decay", type=float)
+    changes.add_argument("--schedule", choices=SCHEDULES)
+    changes.add_argument("--beta", type=float)
+    changes.add_argument("--head-lr-scale", type=float)
+    changes.add_argument("--images-per-class", type=int)
+    command.set_defaults(command=train_recipe)
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = commands.add_parser("evaluate", help="evaluate the weights of a finished run again")
+    command.add_argument("run", type=Path, help="a run's folder, such as runs/<slug>-seed0")
+    command.add_argument("--data-dir", type=Path, default=Path("data"))
+    command.add_argument("--device")
+    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    command.set_defaults(command=evaluate_run)
+
+
+def _add_data(commands: Any) -> None:
+    command = commands.add_parser("data", help="check or download data sets")
+    command.add_argument("action", choices=("check", "download"))
+    command.add_argument("name", help="such as cifar100, photodigits, imagefolder:PATH")
+    command.add_argument("--data-dir", type=Path, default=Path("data"))
+    command.set_defaults(command=handle_data)
+
+
+def _add_verify(commands: Any) -> None:
+    command = commands.add_parser("verify", help="check every result file, and name what was altered")
+    command.add_argument("--results-dir", type=Path, default=Path("results"))
+    command.set_defaults(command=verify_results)
+
+
+def _add_book(commands: Any) -> None:
+    command = commands.add_parser("book", help="execute the notebooks and build the book")
+    command.add_argument("action", choices=("build", "check"))
+    command.add_argument("--profile", choices=("quick", "laptop", "paper"), default="quick")
+    command.add_argument("--data-dir", type=Path, default=Path("data"))
+    command.add_argument("--jobs", type=int, help="notebooks at a time (default: as the cores allow)")
+    command.add_argument("--only", metavar="GLOB", help="execute only these notebooks, build no pages")
+    command.set_defaults(command=handle_book)
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data-dir", type=Path, default=Path("data"), help="data sets (default: data)")
+    command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="checkpoints and weights (default: runs)")
+    command.add_argument("--results-dir", type=Path, default=Path("results"), help="result files (default: results)")
+
+
+def list_recipes(options: argparse.Namespace) -> int:
+    names = fnmatch.filter(recipes, options.pattern)
+    if not names:
+        raise ValueError(
+            f"expected a pattern that fits some recipe, found {options.pattern!r}; 'fsft recipes' lists all"
+        )
+    width = max(map(len, names))
+    for name in names:
+        recipe = recipes[name]
+        print(
+            f"{name:<{width}}  {recipe.dataset}, {recipe.model} ({recipe.block}), {recipe.method}, "
+            f"{recipe.epochs} epochs, batch {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}), "
+            f"weight decay {recipe.weight_decay:g}"
+        )
+    return 0
+
+
+def train_recipe(options: argparse.Namespace) -> int:
+    from fsft.training import train
+
+    recipe = changed_recipe(options)
+    stem = f"{recipe.slug}-seed{options.seed}"
+    result_path = options.results_dir / f"{stem}.json"
+    if result_path.exists() and options.steps is None:
+        print(f"{recipe.name}, seed {options.seed}: done already, see {result_path}")
+        return 0
+    run = train(
+        recipe,
+        options.seed,
+        data_dir=options.data_dir,
+        runs_dir=None if options.steps else options.runs_dir,
+        results_dir=options.results_dir,
+        device=options.device,
+        precision=options.precision,
+        compile=options.compile,
+        progress=options.progress,
+        max_steps=options.steps,
+    )
+    print(summary(recipe, run))
+    print("tried out: no result written" if options.steps else f"result: {result_path}")
+    return 0
+
+
+def changed_recipe(options: argparse.Namespace) -> Recipe:
+    """The named recipe, with the changes asked for on the command line.
+
+    Raises:
+        ValueError: no recipe has that name.
+    """
+    if options.recipe not in recipes:
+        raise ValueError(f"expected a recipe from 'fsft recipes', found {options.recipe!r}")
+    fields = ("epochs", "model", "block", "dataset", "batch_size", "lr", "weight_decay", "schedule", "beta")
+    fields += ("head_lr_scale", "images_per_class")
+    changes = {field: getattr(options, field) for field in fields if getattr(options, field) is not None}
+    recipe = recipes[options.recipe]
+    return recipe.reduced(**changes) if changes else recipe
+
+
+def summary(recipe: Recipe, run: Run) -> str:
+    """Accuracies of the last and of the best epoch, for a terminal."""
+    lines = [f"{recipe.name}, seed {run.result['seed']}: test accuracy"]
+    for mode, accuracy in run.result["last"].items():
+        best = run.result["best"][mode]
+        lines.append(f"  {mode:<8}  last epoch {accuracy:.2f} %, best {best['accuracy']:.2f} % (epoch {best['epoch']})")
+    return "\n".join(lines)
+
+
+def evaluate_run(options: argparse.Namespace) -> int:
+    import torch
+
+    from fsft.checkpoint import load_state
+    from fsft.data import channel_statistics, load_dataset
+    from fsft.evaluation import evaluate
+    from fsft.training import load_weights
+
+    path = options.run / "weights.pt"
+    if not path.exists():
+        raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
+    recipe = Recipe.from_dict(load_state(path)["recipe"])
+    model = load_weights(path, torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    train_set, test_set = (
+        load_dataset(recipe.dataset, split, options.data_dir, **dict(recipe.dataset_options))
+        for split in ("train", "test")
+    )
+    if recipe.images_per_class is not None:
+        train_set = train_set.subset(recipe.images_per_class, seed=0)
+    statistics = channel_statistics(train_set.images)
+    for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
+        print(f"{mode:<8}  {accuracy:.2f} %")
+    return 0
+
+
+def handle_data(options: argparse.Namespace) -> int:
+    from fsft.data import DataError, check_dataset, download_cifar100
+
+    if options.action == "download":
+        if options.name != "cifar100":
+            raise DataError(
+                f"only cifar100 can be downloaded, found {options.name!r}; see the data page for the others"
+            )
+        download_cifar100(options.data_dir)
+    print(check_dataset(options.name, options.data_dir))
+    return 0
+
+
+def verify_results(options: argparse.Namespace) -> int:
+    from fsft.results import verify
+
+    problems = verify(options.results_dir)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    count = len(list(options.results_dir.glob("*.json")))
+    print(f"{count} result files, {len(problems)} problems")
+    return FAILED if problems else 0
+
+
+def handle_book(options: argparse.Namespace) -> int:
+    from fsft import book
+
+    if options.action == "check":
+        return book.check()
+    return book.build(options.profile, options.data_dir, options.jobs, options.only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

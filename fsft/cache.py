@@ -1,0 +1,91 @@
+"""Decoded data sets kept as uint8 arrays beside the data: written atomically, verified when loaded, rebuilt
+when in doubt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fsft.imageset import ImageSet, fingerprint
+
+FOLDER = ".fsft-cache"
+
+
+def cached(
+    data_dir: Path, key: str, signature: str, build: Callable[[], ImageSet], *, fresh: bool = False
+) -> ImageSet:
+    """``build()``, or the copy of its result that an earlier call stored in
+    ``data_dir``/.fsft-cache/``key``.npz.
+
+    The copy is used when it was stored with the same ``signature`` and its content still has the stored
+    fingerprint. Otherwise, or with ``fresh``, the data set is built again and stored; except with ``fresh``,
+    a line on stderr says why.
+    """
+    path = data_dir / FOLDER / f"{key}.npz"
+    if not fresh and path.exists():
+        try:
+            data, stored_signature = _load(path)
+            if stored_signature == signature:
+                return data
+            _say(f"{path}: the data set has changed since it was cached; reading it again")
+        # A damaged file can make zipfile, numpy and json raise nearly anything; the copy is expendable
+        # whatever it was.
+        except Exception as error:
+            _say(
+                f"{path}: the cached copy cannot be used ({type(error).__name__}: {error}); reading the data set again"
+            )
+    data = build()
+    try:
+        _store(path, data, signature)
+    except OSError as error:
+        _say(f"{path}: the decoded images cannot be cached there ({error.strerror}); going on without")
+    return data
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _load(path: Path) -> tuple[ImageSet, str]:
+    with np.load(path, allow_pickle=False) as arrays:
+        header = json.loads(str(arrays["header"]))
+        images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
+    if images.dtype != torch.uint8 or labels.dtype != torch.int64:
+        raise ValueError(f"expected uint8 images and int64 labels, found {images.dtype} and {labels.dtype}")
+    classes = tuple(header["classes"])
+    found = fingerprint(images, labels, classes)
+    if found != header["sha256"]:
+        raise ValueError(f"expected SHA-256 {header['sha256']}, found {found}")
+    return ImageSet(header["name"], header["split"], images, labels, classes, found), header["signature"]
+
+
+def _store(path: Path, data: ImageSet, signature: str) -> None:
+    header = {
+        "name": data.name,
+        "split": data.split,
+        "classes": data.classes,
+        "sha256": data.sha256,
+        "signature": signature,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(
+                file,
+                images=data.images.numpy(),
+                labels=data.labels.numpy(),
+                header=np.array(json.dumps(header)),
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

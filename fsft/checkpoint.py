@@ -1,0 +1,79 @@
+"""Checkpoints that are whole or not there, that notice a flipped bit, and that never execute code when read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsft.files import fault_point, write_atomically
+
+_KEPT = 2  # the newest, and the one before in case the newest is damaged
+_DIGEST_BYTES = 32
+
+
+class DamagedFileError(ValueError):
+    """A file whose content is not what was written."""
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, strings, lists, dicts) followed by the SHA-256 of its bytes, atomically."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getvalue()
+    write_atomically(path, content + hashlib.sha256(content).digest())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote, to CPU memory.
+
+    torch's own format does not notice a flipped bit in a tensor, so the digest is checked first. Only plain data is
+    accepted (``weights_only=True``).
+
+    Raises:
+        DamagedFileError: the digest does not fit.
+    """
+    content = path.read_bytes()
+    payload, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise DamagedFileError(f"{path} is damaged: its SHA-256 does not fit its content")
+    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+
+
+def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Write ``folder/checkpoint-<step>.pt`` and remove all but the newest two."""
+    save_state(folder / f"checkpoint-{step:09d}.pt", state)
+    fault_point("before prune")
+    for old in checkpoints(folder)[:-_KEPT]:
+        old.unlink()
+    fault_point("after prune")
+
+
+def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that is undamaged; None when there is none. Each damaged one is reported and skipped."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            return load_state(path)
+        except DamagedFileError as error:
+            warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoint files in ``folder``, oldest first."""
+    return sorted(folder.glob("checkpoint-*.pt"))
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of a state dict: the same weights give the same digest in any file."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""Data sets by name, whole in memory as uint8 tensors, checked before they are used.
+
+``photodigits`` needs no download; ``cifar100`` and ``imagefolder:<path>`` are read from files and cached
+decoded. Whatever is wrong with the data raises ``DataError`` with one sentence: the path, what was expected,
+what was found, what to do.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fsft.cifar import cifar100, download_cifar100, find_source
+from fsft.imagefiles import image_folder
+from fsft.imageset import DataError, ImageSet, channel_statistics
+from fsft.photodigits import photodigits
+
+__all__ = [
+    "DataError",
+    "ImageSet",
+    "channel_statistics",
+    "check_dataset",
+    "download_cifar100",
+    "load_dataset",
+]
+
+SPLITS = ("train", "test")
+NAMES = ("photodigits", "cifar100", "imagefolder:<path>")
+OPTIONS = {
+    "photodigits": ("size", "seed", "background_correlation"),
+    "cifar100": (),
+    "imagefolder": ("image_size",),
+}
+
+
+def load_dataset(
+    name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any
+) -> ImageSet:
+    """The ``split`` ("train" or "test") of the data set ``name``.
+
+    ``photodigits``: options ``size``, ``seed`` and ``background_correlation``; nothing is read from
+    ``data_dir``. ``cifar100``: no options. ``imagefolder:<path>``: option ``image_size`` (32). The last two
+    keep their decoded images in ``data_dir``/.fsft-cache.
+
+    Raises: DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
+    """
+    return _load(name, split, Path(data_dir), options)
+
+
+def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fresh: bool = False) -> ImageSet:
+    kind, _, place = name.partition(":")
+    if kind not in OPTIONS or (kind == "imagefolder") != bool(place):
+        raise DataError(f"expected a data set name ({', '.join(NAMES)}), found {name!r}; choose one of these")
+    if split not in SPLITS:
+        raise DataError(f"{name}: expected split 'train' or 'test', found {split!r}; choose one of these")
+    for option in options:
+        if option not in OPTIONS[kind]:
+            known = ", ".join(OPTIONS[kind]) or "no options"
+            raise DataError(f"{name}: expected {known}, found the unknown option {option!r}; leave it out")
+    if kind == "photodigits":
+        return photodigits(split, **options)
+    if kind == "cifar100":
+        return cifar100(split, data_dir, fresh=fresh)
+    return image_folder(Path(place), split, data_dir, fresh=fresh, **options)
+
+
+def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:
+    """Read both splits from their files (not from the cache) and report what is there; raises ``DataError``
+    if anything is wrong.
+    """
+    lines = [name]
+    if name == "cifar100":
+        lines = [f"{name}, read from {find_source(Path(data_dir))}"]
+    for split in SPLITS:
+        data = _load(name, split, Path(data_dir), {}, fresh=True)
+        counts = data.labels.bincount(minlength=data.num_classes)
+        mean, std = channel_statistics(data.images)
+        _, channels, height, width = data.images.shape
+        lines += [
+            f"{split}: {len(data):,} images of {channels}x{height}x{width}, {data.num_classes} classes, "
+            f"{int(counts.min())} to {int(counts.max())} per class",
+            f"  SHA-256 {data.sha256}",
+            f"  channel mean {', '.join(f'{value:.8f}' for value in mean.tolist())}",
+            f"  channel std  {', '.join(f'{value:.8f}' for value in std.tolist())}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""Evaluation: accuracy and class probabilities of a trained network in every inference mode (eq. 4-6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from fsft import augment
+from fsft.data import ImageSet
+from fsft.framework import JointOutput, modes, predict
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    images: ImageSet,
+    *,
+    statistics: tuple[Tensor, Tensor],
+    precision: str = "auto",
+    batch_size: int = 500,
+) -> dict[str, float]:
+    """Top-1 accuracy in percent, in every inference mode that the network offers.
+
+    Args:
+        model: a network that returns logits (B, N) or a :class:`fsft.JointOutput`; it is left in evaluation mode.
+        images: test set; the images are normalized but not augmented.
+        statistics: mean and standard deviation (3,) of the *training* images, in [0, 1] units.
+        precision: as in :func:`train`.
+        batch_size: images at once.
+
+    Returns:
+        ``{"baseline": ...}`` for a plain network, else ``{"si": ..., "ag-last": ..., "ag": ..., "sd": ...}``.
+    """
+    correct: dict[str, int] = {}
+    for probabilities, labels in _predictions(model, images, statistics, precision, batch_size):
+        for mode, values in probabilities.items():
+            correct[mode] = correct.get(mode, 0) + int((values.argmax(1) == labels).sum())
+    return {mode: 100 * count / len(images) for mode, count in correct.items()}
+
+
+@torch.inference_mode()
+def predict_all(
+    model: nn.Module,
+    images: ImageSet,
+    *,
+    statistics: tuple[Tensor, Tensor],
+    precision: str = "auto",
+    batch_size: int = 500,
+) -> dict[str, Tensor]:
+    """Class probabilities (n, N) of a whole set in every inference mode, float32 on the CPU; see :func:`evaluate`."""
+    parts: dict[str, list[Tensor]] = {}
+    for probabilities, _ in _predictions(model, images, statistics, precision, batch_size):
+        for mode, values in probabilities.items():
+            parts.setdefault(mode, []).append(values.cpu())
+    return {mode: torch.cat(values) for mode, values in parts.items()}
+
+
+def _predictions(
+    model: nn.Module, images: ImageSet, statistics: tuple[Tensor, Tensor], precision: str, batch_size: int
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    device = next(model.parameters()).device
+    bf16 = resolve_precision(precision, device) == "bf16"
+    model.eval()
+    for begin in range(0, len(images), batch_size):
+        raw = images.images[begin : begin + batch_size].to(device)
+        x = augment.normalize(raw, statistics[0], statistics[1], channels_last=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            output = model(x)
+        if isinstance(output, JointOutput):
+            probabilities = {mode: predict(output, mode) for mode in modes(output)}
+        else:
+            probabilities = {"baseline": torch.softmax(output.float(), -1)}
+        yield probabilities, images.labels[begin : begin + batch_size].to(device)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """``auto`` becomes ``bf16`` where the device computes in it natively, else ``fp32``."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"expected precision to be one of {PRECISIONS}, found {precision!r}")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"

@@ -1,0 +1,225 @@
+"""The multi-classifier learning framework (Section 3.2, eq. 2-6, Figure 3; Appendix B, segments 2 and 3).
+
+Shapes: B images, N classes, M = T + 1 masks. Joint logits are (B, M, N * M): first the mask that was applied, then the
+joint class ``y * M + j`` that is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fsft.backbones import feature_shapes
+from fsft.masks import joint_labels, masked_average_pool, quadrant_masks
+
+MODES = ("si", "ag-last", "ag", "sd")
+
+
+class JointOutput(NamedTuple):
+    """What :class:`JointNet` returns.
+
+    Attributes:
+        last: (B, M, N * M) joint logits after the last stage, Fc_m.
+        penultimate: (B, M, N * M) joint logits after the penultimate tap, Fc_{m-1}; None with a single tap.
+        distilled: (B, N) logits of the self-distillation classifier; None without it.
+    """
+
+    last: Tensor
+    penultimate: Tensor | None = None
+    distilled: Tensor | None = None
+
+
+class PlainNet(nn.Module):
+    """The baseline: stages, global average pooling, one linear classifier. (B, 3, H, W) to logits (B, N)."""
+
+    def __init__(self, stages: nn.Sequential, num_classes: int, input_size: int = 32):
+        super().__init__()
+        self.stages = stages
+        self.num_classes = num_classes
+        *_, (channels, _, _) = feature_shapes(stages, input_size).values()
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.stages(x).mean((-2, -1)))
+
+
+class JointNet(nn.Module):
+    """A backbone with a joint classifier after each tapped stage (Figure 3).
+
+    Args:
+        stages: named stages, see :func:`fsft.backbone`. They are used as they are, not copied.
+        num_classes: N.
+        taps: names of the stages whose features are masked and classified: penultimate, then last. A single name gives
+            the network of eq. 2, without the penultimate classifier. The last tap must be the last stage.
+        masks: function (height, width) -> (M, height, width); M must not depend on the size.
+        self_distill: adds the classifier Fc(.; mu) of eq. 6, which sees the unmasked features of the last stage.
+        input_size: side of the input images in pixels, used once to find the channels at the taps.
+
+    Raises:
+        ValueError: unknown, repeated or misplaced taps, fewer than one class.
+    """
+
+    def __init__(
+        self,
+        stages: nn.Sequential,
+        num_classes: int,
+        taps: tuple[str, ...] = ("layer2", "layer3"),
+        masks: Callable[[int, int], Tensor] = quadrant_masks,
+        self_distill: bool = False,
+        input_size: int = 32,
+    ):
+        super().__init__()
+        shapes = feature_shapes(stages, input_size)
+        _check_taps(taps, tuple(shapes))
+        if num_classes < 1:
+            raise ValueError(f"expected at least one class, found num_classes={num_classes}")
+        self.stages = stages
+        self.num_classes = num_classes
+        self.taps = tuple(taps)
+        for name in taps:
+            # Buffers: they follow .to(device), but are derived from the taps, so checkpoints need not hold them.
+            self.register_buffer(f"masks_{name}", masks(*shapes[name][1:]), persistent=False)
+        self.num_masks = len(self.masks_of(taps[0]))
+        joint_classes = num_classes * self.num_masks
+        last_channels = shapes[taps[-1]][0]
+        self.fc_last = nn.Linear(last_channels, joint_classes)
+        self.fc_penultimate = nn.Linear(shapes[taps[0]][0], joint_classes) if len(taps) == 2 else None
+        self.fc_distilled = nn.Linear(last_channels, num_classes) if self_distill else None
+
+    def masks_of(self, tap: str) -> Tensor:
+        """The masks (M, H, W) that are applied after the stage ``tap``."""
+        return self.get_buffer(f"masks_{tap}")
+
+    def joint_heads(self) -> list[nn.Linear]:
+        """The joint classifiers, last first."""
+        return [self.fc_last] if self.fc_penultimate is None else [self.fc_last, self.fc_penultimate]
+
+    def forward(self, x: Tensor) -> JointOutput:
+        pooled = {}
+        for name, stage in self.stages.named_children():
+            x = stage(x)
+            if name in self.taps:
+                pooled[name] = masked_average_pool(x, self.masks_of(name))
+        last = pooled[self.taps[-1]]
+        return JointOutput(
+            last=self.fc_last(last),
+            penultimate=None if self.fc_penultimate is None else self.fc_penultimate(pooled[self.taps[0]]),
+            # Mask 0 keeps everything, so row 0 is the ordinary pooled feature.
+            distilled=None if self.fc_distilled is None else self.fc_distilled(last[:, 0]),
+        )
+
+
+def matching_logits(joint: Tensor) -> Tensor:
+    """From joint logits, the scores of the N classes under the mask that was really applied: theta_{yj} f_j.
+
+    We know which mask j each view has, so only the columns ``y * M + j`` of that j compete (Section 3.2).
+
+    Args:
+        joint: (B, M, N * M).
+
+    Returns:
+        (B, M, N).
+    """
+    num_masks = joint.shape[1]
+    by_mask = joint.unflatten(2, (-1, num_masks))  # (B, view, N, mask)
+    return by_mask.diagonal(dim1=1, dim2=3).transpose(1, 2)
+
+
+def aggregated_logits(joint: Tensor) -> Tensor:
+    """s_{m,y} of eq. 4: matching logits averaged over the M views. (B, M, N * M) to (B, N).
+
+    The paper writes theta_{jj}; the only reading that scores class y is theta_{yj}, which is also SLA's definition.
+    """
+    return matching_logits(joint).mean(1)
+
+
+def predict(output: JointOutput, mode: str) -> Tensor:
+    """Class probabilities in one of the paper's inference modes.
+
+    Args:
+        output: what a :class:`JointNet` returned.
+        mode: ``"si"`` single inference, eq. 5: the last classifier on the untouched features;
+            ``"ag-last"`` the last classifier aggregated over all views, P_{m,AG};
+            ``"ag"`` aggregated inference of aggregations, eq. 4: the mean of P_{m,AG} and P_{m-1,AG};
+            ``"sd"`` the self-distillation classifier.
+
+    Returns:
+        (B, N) probabilities in float32.
+
+    Raises:
+        ValueError: an unknown mode, or one that this network has no classifier for.
+    """
+    if mode not in modes(output):
+        raise ValueError(
+            f"expected a mode among {modes(output)}, found {mode!r}"
+            + ("; this network lacks the classifier that it needs" if mode in MODES else "")
+        )
+    if mode == "si":
+        return _softmax(matching_logits(output.last)[:, 0])
+    if mode == "ag-last":
+        return _softmax(aggregated_logits(output.last))
+    if mode == "sd":
+        assert output.distilled is not None
+        return _softmax(output.distilled)
+    assert output.penultimate is not None
+    return (_softmax(aggregated_logits(output.last)) + _softmax(aggregated_logits(output.penultimate))) / 2
+
+
+def modes(output: JointOutput) -> tuple[str, ...]:
+    """The inference modes that an output offers, in the order of :data:`MODES`."""
+    missing = {"ag"} if output.penultimate is None else set()
+    if output.distilled is None:
+        missing.add("sd")
+    return tuple(mode for mode in MODES if mode not in missing)
+
+
+def joint_loss(output: JointOutput, labels: Tensor, beta: float = 1.0) -> Tensor:
+    """The training objective: eq. 3, and eq. 6 when ``output.distilled`` is there.
+
+    Eq. 3 averages the cross-entropy over the M views and adds the penultimate classifier's with weight ``beta``.
+    Eq. 6 adds the distilled classifier's cross-entropy and its divergence from the teacher P_AG.
+
+    Args:
+        output: what a :class:`JointNet` returned.
+        labels: (B,) integer class labels y.
+        beta: weight of the penultimate classifier.
+
+    Returns:
+        Scalar, averaged over the batch, in nats.
+    """
+    targets = joint_labels(labels, output.last.shape[1]).flatten()
+    loss = F.cross_entropy(output.last.flatten(0, 1), targets)
+    if output.penultimate is not None:
+        loss = loss + beta * F.cross_entropy(output.penultimate.flatten(0, 1), targets)
+    if output.distilled is not None:
+        loss = loss + F.cross_entropy(output.distilled, labels) + distillation_loss(output)
+    return loss
+
+
+def distillation_loss(output: JointOutput) -> Tensor:
+    """KL(P_AG || Fc(f; mu)), the last term of eq. 6: a scalar in nats, averaged over the batch.
+
+    The teacher is detached, as in SLA: the joint classifiers are not pulled towards their student. Temperature 1.
+    With a single tap the teacher is P_{m,AG}.
+    """
+    assert output.distilled is not None
+    teacher = predict(output, "ag" if output.penultimate is not None else "ag-last").detach()
+    return F.kl_div(F.log_softmax(output.distilled.float(), -1), teacher, reduction="batchmean")
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return torch.softmax(logits.float(), -1)
+
+
+def _check_taps(taps: tuple[str, ...], stage_names: tuple[str, ...]) -> None:
+    unknown = [name for name in taps if name not in stage_names]
+    if unknown:
+        raise ValueError(f"expected taps among the stages {stage_names}, found {unknown}")
+    if len(taps) not in (1, 2) or len(set(taps)) != len(taps):
+        raise ValueError(f"expected one or two different taps (penultimate, last), found {taps}")
+    if taps[-1] != stage_names[-1]:
+        raise ValueError(f"expected the last tap to be the last stage {stage_names[-1]!r}, found {taps[-1]!r}")

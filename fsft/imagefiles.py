@@ -1,0 +1,173 @@
+"""Trees of image files with one folder per class: listed, decoded by a thread pool, and
+``imagefolder:<path>`` made of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from fsft.cache import cached
+from fsft.imageset import DataError, ImageSet, image_set
+
+# Only these decoders are offered to a file, whatever its content says it is.
+FORMATS = ("PNG", "WEBP", "JPEG", "BMP")
+SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp")
+_BLOCK = 256
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTree:
+    """The image files of one split in canonical order: by class name, then by file name without its suffix.
+
+    ``signature`` changes when a file is added, removed, renamed or changes its size; to make it no file is
+    read.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    paths: list[Path]
+    labels: np.ndarray
+    signature: str
+
+    def counts(self) -> dict[str, int]:
+        """Number of image files of every class."""
+        found = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, found, strict=True))
+
+
+def folder_entries(path: Path, fix: str) -> list[os.DirEntry[str]]:
+    """Entries of a folder without the hidden ones, by name; ``fix`` says what to do when it cannot be read."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(
+                (entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name
+            )
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a folder, found nothing; {fix}") from None
+    except NotADirectoryError:
+        raise DataError(f"{path}: expected a folder, found a file; remove it and {fix}") from None
+    except PermissionError:
+        raise DataError(
+            f"{path}: expected a readable folder, found no permission to read it; change its permissions"
+        ) from None
+
+
+def list_tree(root: Path, fix: str) -> ImageTree:
+    """List the images of ``root``/<class>/; other files are ignored. ``fix`` ends the message of an error."""
+    classes = [entry.name for entry in folder_entries(root, fix) if entry.is_dir()]
+    if not classes:
+        raise DataError(f"{root}: expected one folder per class, found none; {fix}")
+    paths: list[Path] = []
+    labels: list[int] = []
+    digest = hashlib.sha256()
+    for label, name in enumerate(classes):
+        entries = folder_entries(root / name, fix)
+        files = [entry for entry in entries if os.path.splitext(entry.name)[1].lower() in SUFFIXES]
+        for entry in sorted(files, key=lambda entry: os.path.splitext(entry.name)):
+            try:
+                size = entry.stat().st_size
+            except OSError as error:
+                raise DataError(
+                    f"{entry.path}: expected an image file, found: {error.strerror}; {fix}"
+                ) from None
+            paths.append(root / name / entry.name)
+            labels.append(label)
+            digest.update(os.fsencode(f"{name}/{entry.name} {size}\n"))
+    return ImageTree(root, tuple(classes), paths, np.array(labels, dtype=np.int64), digest.hexdigest())
+
+
+def decode(
+    tree: ImageTree, transform: Callable[[Image.Image, Path], Image.Image], size: int, fix: str
+) -> np.ndarray:
+    """Decode every file and apply ``transform`` (which returns a ``size`` x ``size`` RGB image): uint8 (n, 3,
+    size, size).
+    """
+    images = np.empty((len(tree.paths), size, size, 3), dtype=np.uint8)
+
+    def block(start: int) -> int:
+        part = tree.paths[start : start + _BLOCK]
+        for index, path in enumerate(part, start):
+            try:
+                with Image.open(path, formats=FORMATS) as image:
+                    images[index] = np.asarray(transform(image, path))
+            except DataError:
+                raise
+            # Pillow's decoders raise many kinds of exception on damaged files (OSError, SyntaxError,
+            # struct.error, ...).
+            except Exception as error:
+                raise DataError(
+                    f"{path}: expected an image file, found one that cannot be read ({type(error).__name__}: "
+                    f"{str(error).replace(str(path), 'it')}); {fix}"
+                ) from None
+        return len(part)
+
+    count = len(tree.paths)
+    headless = os.environ.get("FSFT_HEADLESS") == "1" or None
+    bar = tqdm(total=count, desc=f"decoding {tree.root}", unit=" images", disable=headless, leave=False)
+    if bar.disable:
+        print(f"decoding {count:,} images of {tree.root} (once; then they are cached)", file=sys.stderr)
+    with bar, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for done in pool.map(block, range(0, count, _BLOCK)):
+            bar.update(done)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def image_folder(
+    path: Path, split: str, data_dir: Path, *, image_size: int = 32, fresh: bool = False
+) -> ImageSet:
+    """``path``/train/<class>/* or ``path``/test/<class>/* (or ``val``), as squares of ``image_size`` pixels.
+
+    The shorter side is resized to ``image_size`` and the center cut out, as torchvision's ``Resize`` and
+    ``CenterCrop`` do with PIL images. The classes are the folder names in alphabetical order and must be the
+    same in both splits.
+    """
+    if not isinstance(image_size, int) or image_size < 1:
+        raise DataError(
+            f"imagefolder: expected image_size to be a positive integer, found {image_size!r}; choose one"
+        )
+    fix = "give imagefolder:<path> a folder with train/<class>/<image> and test/<class>/<image>"
+    names = {entry.name for entry in folder_entries(path, fix)}
+    held_out = "val" if "val" in names and "test" not in names else "test"
+    trees = {"train": list_tree(path / "train", fix), "test": list_tree(path / held_out, fix)}
+    odd = sorted(set(trees["train"].classes) ^ set(trees["test"].classes))
+    if odd:
+        raise DataError(
+            f"{path}: expected the same classes in train and {held_out}, found {odd[0]!r} in only one of them; {fix}"
+        )
+    tree = trees[split]
+    for name, count in tree.counts().items():
+        if count == 0:
+            raise DataError(
+                f"{tree.root / name}: expected image files ({', '.join(SUFFIXES)}), found none; {fix}"
+            )
+
+    def build() -> ImageSet:
+        images = decode(
+            tree, lambda image, _: center_square(image, image_size), image_size, "remove or replace it"
+        )
+        return image_set(f"imagefolder:{path}", split, images, tree.labels, tree.classes)
+
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
+    return cached(data_dir, f"imagefolder-{place}-{image_size}-{split}", tree.signature, build, fresh=fresh)
+
+
+def center_square(image: Image.Image, size: int) -> Image.Image:
+    """The shorter side resized to ``size`` pixels, then the central ``size`` x ``size`` square, in RGB."""
+    image = image.convert("RGB")
+    short, long = sorted(image.size)
+    if short != size:
+        scaled = size * long // short
+        new_size = (size, scaled) if image.width <= image.height else (scaled, size)
+        image = image.resize(new_size, Image.Resampling.BILINEAR)
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return image.crop((left, top, left + size, top + size))

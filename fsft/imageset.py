@@ -1,0 +1,142 @@
+"""``ImageSet``: a whole small image data set in memory, with a fingerprint of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class DataError(ValueError):
+    """A data set is missing, damaged or asked for wrongly; the message says what was expected, what was found
+    and what to do.
+    """
+
+
+def problem(where: object, expected: str, found: str, remedy: str) -> DataError:
+    """The one sentence that every ``DataError`` says: where, what was expected, what was found, what to do."""
+    return DataError(f"{where}: expected {expected}, found {found}; {remedy}")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """One split of a data set, small enough to live in memory (and on the device) whole.
+
+    ``images`` uint8 (n, 3, H, W); ``labels`` int64 (n,) indices into ``classes``; ``sha256`` the
+    ``fingerprint`` of the four. ``masks`` bool (n, H, W), true on the object; ``boxes`` float32 (n, 4): x0,
+    y0, x1, y1 in pixels, the right and lower edges exclusive. Both are ``None`` where the data set has no
+    ground truth of this kind.
+    """
+
+    name: str
+    split: str
+    images: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    sha256: str
+    masks: Tensor | None = field(default=None, repr=False)
+    boxes: Tensor | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def subset(self, per_class: int, seed: int) -> ImageSet:
+        """A random subset with ``per_class`` images of every class, in the original order.
+
+        Subsets of one seed are nested: the 20 images a class has in ``subset(20, s)`` are among those of
+        ``subset(50, s)``.
+        """
+        counts = torch.bincount(self.labels, minlength=self.num_classes)
+        if per_class < 1 or per_class > int(counts.min()):
+            poorest = self.classes[int(counts.argmin())]
+            raise problem(
+                f"{self.name} {self.split}",
+                f"1 to {int(counts.min())} images per class (class {poorest!r} has no more)",
+                f"per_class={per_class}",
+                "choose a number in that range",
+            )
+        keys = np.asarray(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(self)))
+        labels = self.labels.numpy()
+        by_class = np.lexsort((keys, labels))
+        starts = np.concatenate([[0], np.cumsum(counts.numpy())[:-1]])
+        rank = np.arange(len(self)) - starts[labels[by_class]]
+        chosen = torch.from_numpy(np.sort(by_class[rank < per_class]))
+        images, kept = self.images[chosen], self.labels[chosen]
+        return replace(
+            self,
+            images=images,
+            labels=kept,
+            sha256=fingerprint(images, kept, self.classes),
+            masks=None if self.masks is None else self.masks[chosen],
+            boxes=None if self.boxes is None else self.boxes[chosen],
+        )
+
+
+def fingerprint(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
+    """SHA-256 (hex) of shape, pixels, labels and class names: the same data has the same fingerprint,
+    whatever file it came from.
+    """
+    digest = hashlib.sha256(json.dumps([list(images.shape), list(classes)]).encode())
+    digest.update(images.contiguous().numpy().data)
+    digest.update(labels.contiguous().numpy().astype("<i8").data)
+    return digest.hexdigest()
+
+
+def image_set(
+    name: str,
+    split: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    *,
+    masks: np.ndarray | None = None,
+    boxes: np.ndarray | None = None,
+) -> ImageSet:
+    """An ``ImageSet`` from arrays: ``images`` uint8 (n, 3, H, W), ``labels`` integers (n,)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8))
+    targets = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
+    return ImageSet(
+        name=name,
+        split=split,
+        images=pixels,
+        labels=targets,
+        classes=classes,
+        sha256=fingerprint(pixels, targets, classes),
+        masks=None if masks is None else torch.from_numpy(masks),
+        boxes=None if boxes is None else torch.from_numpy(boxes),
+    )
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over all pixels: uint8 (n, 3, H, W) -> two float64 (3,),
+    white being 1.
+
+    The standard deviation is the population's (divided by the number of pixels). Computed from exact sums, so
+    the result does not depend on the order of the images, the device or the number of threads.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+        raise ValueError(
+            f"expected a non-empty uint8 tensor (n, 3, H, W), found {images.dtype} {tuple(images.shape)}"
+        )
+    total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
+    squares = torch.zeros_like(total)
+    # Blocks that stay in the processor's cache; float64 holds these sums of integers exactly (they are far
+    # below 2**53).
+    for block in images.split(64):
+        values = block.flatten(2).to(torch.float64)
+        total += values.sum(2).sum(0)
+        squares += values.square_().sum(2).sum(0)
+    count = images.numel() // images.shape[1]
+    # In Python's integers: count * squares would not be exact in float64, and the subtraction would show it.
+    pairs = list(zip(map(int, total.tolist()), map(int, squares.tolist()), strict=True))
+    mean = [sums / count / 255 for sums, _ in pairs]
+    std = [(count * square - sums * sums) ** 0.5 / count / 255 for sums, square in pairs]
+    return torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)

@@ -1,0 +1,297 @@
+"""The training loop: plain PyTorch, one for every method (Section 4).
+
+The order of the images and every random draw are a pure function of (seed, epoch, step). So a run that is stopped or
+killed at any moment goes on from its last checkpoint to the same bits, on the same kind of machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fsft import augment
+from fsft.backbones import backbone
+from fsft.checkpoint import load_newest_checkpoint, save_checkpoint, weights_digest
+from fsft.data import ImageSet, channel_statistics
+from fsft.evaluation import evaluate
+from fsft.framework import JointNet, JointOutput, PlainNet, joint_loss
+from fsft.progress import ProgressReport
+from fsft.provenance import environment, peak_memory_mib
+from fsft.recipe import Recipe
+from fsft.stopping import StopRequest
+
+SCHEMA = 1
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+class TrainingStoppedError(RuntimeError):
+    """SIGTERM or Ctrl-C: the state is saved. ``signal_number`` tells which."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+@dataclass
+class State:
+    """How far a run is: with the weights and the optimizer, everything that a checkpoint needs."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+
+
+class Loop:
+    """Network, optimizer, data and state of one run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        identity: dict[str, Any],
+        train_set: ImageSet,
+        test_set: ImageSet,
+        device: torch.device,
+        compile: bool,
+        max_steps: int | None,
+    ):
+        self.recipe, self.identity, self.device, self.max_steps = recipe, identity, device, max_steps
+        self.train_set, self.test_set = train_set, test_set
+        self.steps_per_epoch = len(train_set) // recipe.batch_size
+        if self.steps_per_epoch == 0:
+            raise ValueError(
+                f"expected at least one batch of {recipe.batch_size} training images, found {len(train_set)} images"
+            )
+        # Now, not at the end: the code that runs is what was there when it was loaded.
+        self.environment = environment(device)
+        make_deterministic(device)
+        torch.manual_seed(identity["seed"])
+        self.model = build(recipe, train_set.num_classes, train_set.images.shape[-1])
+        self.model.to(device, memory_format=torch.channels_last)
+        self.forward = torch.compile(self.model) if compile else self.model
+        self.optimizer = torch.optim.SGD(
+            parameter_groups(self.model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True
+        )
+        self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
+        mean, std = channel_statistics(train_set.images)
+        self.mean, self.std = mean.to(device, torch.float32), std.to(device, torch.float32)
+        self.state = State(loss_sum=torch.zeros((), device=device))
+        self.compiled = compile
+
+    def run(self, folder: Path | None, stop: StopRequest, report: ProgressReport, checkpoint_seconds: float) -> None:
+        """All epochs that are left."""
+        state, saved_at = self.state, time.perf_counter()
+        report.start(state.epoch, state.history)
+        while state.epoch < self.recipe.epochs and not self._enough():
+            if not self.train_epoch(stop, report):
+                self.stop(folder, stop)
+            if not math.isfinite(state.loss_sum.item()):
+                raise TrainingDivergedError(
+                    f"the training loss of {self.recipe.name} is {state.loss_sum.item()} in epoch {state.epoch + 1}: "
+                    "lower the learning rate"
+                    + ("" if folder is None else f"; the last good checkpoint is kept in {folder}")
+                )
+            self.finish_epoch()
+            report.epoch(state.history[-1])
+            if folder is not None and (stop or time.perf_counter() - saved_at >= checkpoint_seconds):
+                self.save(folder)
+                saved_at = time.perf_counter()
+            if stop:
+                self.stop(folder, stop)
+
+    def train_epoch(self, stop: StopRequest, report: ProgressReport) -> bool:
+        """The steps that are left of the current epoch; False when asked to stop before its end."""
+        recipe, state, begin = self.recipe, self.state, time.perf_counter()
+        draws = augment.epoch_plan(
+            len(self.images),
+            self.identity["seed"],
+            state.epoch,
+            crop="crop" in recipe.augment,
+            flip="flip" in recipe.augment,
+        ).to(self.device)
+        self.model.train()
+        while state.step < self.steps_per_epoch and not stop and not self._enough():
+            batch = draws.batch(state.step, recipe.batch_size)
+            x = augment.flip(augment.crop(self.images[batch.order], batch.shift), batch.flip)
+            x = augment.normalize(x, self.mean, self.std, channels_last=True)
+            self.set_learning_rate()
+            torch.manual_seed(step_seed(self.identity["seed"], state.epoch, state.step))  # for dropout
+            with self.autocast():
+                loss = self.loss(self.forward(x), self.labels[batch.order])
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            state.loss_sum += loss.detach()
+            state.step += 1
+            report.step()
+        state.epoch_seconds += time.perf_counter() - begin
+        return state.step == self.steps_per_epoch or self._enough()
+
+    def loss(self, output: Tensor | JointOutput, labels: Tensor) -> Tensor:
+        if isinstance(output, JointOutput):
+            return joint_loss(output, labels, self.recipe.beta)
+        return F.cross_entropy(output, labels)
+
+    def set_learning_rate(self) -> None:
+        done = self.state.epoch * self.steps_per_epoch + self.state.step
+        rate = self.recipe.learning_rate(done / (self.recipe.epochs * self.steps_per_epoch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+
+    def finish_epoch(self) -> None:
+        """Evaluate, write the epoch into the history, and go on to the next."""
+        state = self.state
+        begin = time.perf_counter()
+        accuracy = evaluate(
+            self.model, self.test_set, statistics=(self.mean, self.std), precision=self.identity["precision"]
+        )
+        state.history.append(
+            {
+                "epoch": state.epoch + 1,
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "train_loss": state.loss_sum.item() / state.step,
+                "test": accuracy,
+                "seconds": round(state.epoch_seconds, 3),
+            }
+        )
+        state.seconds += state.epoch_seconds + time.perf_counter() - begin
+        state.epoch, state.step, state.epoch_seconds = state.epoch + 1, 0, 0.0
+        state.loss_sum = torch.zeros_like(state.loss_sum)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity["precision"] == "bf16")
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint, unless the loss is already lost."""
+        if not math.isfinite(self.state.loss_sum.item()):
+            return
+        state = {"identity": self.identity, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        done = self.state.epoch * self.steps_per_epoch + self.state.step
+        save_checkpoint(folder, done, state | {"state": vars(self.state)})
+
+    def resume(self, folder: Path) -> None:
+        """Take over the newest good checkpoint in ``folder``, if there is one.
+
+        Raises:
+            ValueError: it belongs to a run with another recipe, seed, precision or data set.
+        """
+        saved = load_newest_checkpoint(folder)
+        if saved is None:
+            return
+        for key, value in self.identity.items():
+            if saved["identity"].get(key) != value:
+                raise ValueError(
+                    f"{folder} was begun with {key} {saved['identity'].get(key)!r}, this call has {value!r}: "
+                    "use the same again, or another --runs-dir"
+                )
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.state = State(**saved["state"])
+        self.state.loss_sum = self.state.loss_sum.to(self.device)
+
+    def stop(self, folder: Path | None, stop: StopRequest) -> None:
+        """Save and leave."""
+        assert folder is not None and stop.signal_number is not None
+        self.save(folder)
+        state = self.state
+        raise TrainingStoppedError(
+            f"stopped by {signal.Signals(stop.signal_number).name} in epoch {state.epoch + 1} of {self.recipe.epochs}, "
+            f"after {state.step} of {self.steps_per_epoch} steps; saved in {folder}: the same command goes on from here",
+            stop.signal_number,
+        )
+
+    def result(self) -> dict[str, Any]:
+        """What the result file says, see the schema in :mod:`fsft.results`."""
+        history, state = self.state.history, self.state
+        train_seconds = sum(entry["seconds"] for entry in history)
+        images = len(history) * self.steps_per_epoch * self.recipe.batch_size if self.max_steps is None else 0
+        return {
+            "schema": SCHEMA,
+            "recipe": self.recipe.as_dict(),
+            "recipe_name": self.recipe.name,
+            "slug": self.recipe.slug,
+            "seed": self.identity["seed"],
+            "distance": self.recipe.distance(),
+            "precision": self.identity["precision"],
+            "compiled": self.compiled,
+            "history": history,
+            "last": history[-1]["test"],
+            "best": best_epochs(history),
+            "seconds": round(state.seconds, 1),
+            "images_per_second": round(images / train_seconds, 1) if images else None,
+            "peak_memory_mib": peak_memory_mib(self.device),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            **self.environment,
+            "data": {
+                "train_sha256": self.train_set.sha256,
+                "test_sha256": self.test_set.sha256,
+                "train_images": len(self.train_set),
+                "test_images": len(self.test_set),
+            },
+            "weights_sha256": weights_digest(self.model.state_dict()),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _enough(self) -> bool:
+        done = self.state.epoch * self.steps_per_epoch + self.state.step
+        return self.max_steps is not None and done >= self.max_steps
+
+
+def build(recipe: Recipe, num_classes: int, input_size: int = 32) -> PlainNet | JointNet:
+    """The recipe's network, freshly initialized from torch's current random state."""
+    stages = backbone(recipe.model, block=recipe.block, shortcut=recipe.shortcut)
+    if recipe.method == "baseline":
+        return PlainNet(stages, num_classes, input_size)
+    return JointNet(stages, num_classes, self_distill=recipe.method == "fsft-sd", input_size=input_size)
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters for SGD: the joint classifiers have a group of their own, scaled by ``head_lr_scale``."""
+    heads = model.joint_heads() if isinstance(model, JointNet) else []
+    head_parameters = [parameter for head in heads for parameter in head.parameters()]
+    in_heads = {id(parameter) for parameter in head_parameters}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in in_heads]
+    groups = [{"params": others, "weight_decay": recipe.weight_decay, "lr_scale": 1.0}]
+    if head_parameters:
+        scale = recipe.head_lr_scale
+        groups.append({"params": head_parameters, "weight_decay": recipe.weight_decay / scale, "lr_scale": scale})
+    return groups
+
+
+def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """For each mode the epoch (from 1, the earliest of equals) of the highest test accuracy."""
+    best = {}
+    for mode in history[-1]["test"]:
+        entry = max(history, key=lambda entry: entry["test"][mode])
+        best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
+    return best
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Choose kernels that give the same bits every time; the CPU's do so anyway for a fixed number of threads."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """A seed of its own for each step, so that dropout does not depend on what ran before."""
+    return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0])

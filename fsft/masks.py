@@ -1,0 +1,99 @@
+"""Masks on feature maps: the pretext task of FSFT (Section 3.1, eq. 1, Figure 2; Appendix B, segment 1).
+
+A transform t_j multiplies a feature map with a binary mask M_j. The paper uses T = 4 masks, each dropping one
+quadrant, and M_0 = 1, the untouched map. With M = T + 1 masks, N classes become M * N joint classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def quadrant_masks(height: int, width: int) -> Tensor:
+    """The five masks of the paper: nothing dropped, then the upper-left, upper-right, lower-left, lower-right quadrant.
+
+    A quadrant's side is ``size // 2`` as in Appendix B, so on an odd map (7 x 7 in ResNet-50) the upper and left
+    quadrants are one row or column smaller. The four dropped parts always add up to the whole map:
+    ``f = sum_j (f - f * M_j)``, the identity below eq. 1.
+
+    Args:
+        height, width: spatial size of the feature map in positions, at least 1 each.
+
+    Returns:
+        float32 tensor of shape (5, height, width) with values 0 and 1.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"expected a feature map of at least 1 x 1, found {height} x {width}")
+    masks = torch.ones(5, height, width)
+    top, bottom = slice(0, height // 2), slice(height // 2, height)
+    left, right = slice(0, width // 2), slice(width // 2, width)
+    for mask, rows, columns in zip(masks[1:], (top, top, bottom, bottom), (left, right, left, right), strict=True):
+        mask[rows, columns] = 0
+    return masks
+
+
+def apply_masks(features: Tensor, masks: Tensor) -> Tensor:
+    """Eq. 1, written out: every feature map once under every mask.
+
+    Use it where convolutions follow the masks (the "Trans after" rows of Table 5). Where only a global average
+    pooling follows, :func:`masked_average_pool` gives the pooled result without building these copies.
+
+    Args:
+        features: (B, C, H, W), any floating dtype.
+        masks: (M, H, W).
+
+    Returns:
+        (B, M, C, H, W), in the dtype of ``features``.
+    """
+    _check_shapes(features, masks)
+    return features[:, None] * masks.to(features.dtype)[None, :, None]
+
+
+def masked_average_pool(features: Tensor, masks: Tensor) -> Tensor:
+    """Global average pooling of every masked copy: ``apply_masks(features, masks).mean((-2, -1))``, in one product.
+
+    The average of f * M_j over all H * W positions is linear in f, so all M pooled vectors are one matrix product of
+    the features with the masks. The masked copies are never built; for the backward pass autograd keeps the masks
+    and nothing of the size of the features. The average runs over all positions, dropped ones included, as in
+    Appendix B, segment 2.
+
+    Args:
+        features: (B, C, H, W), any floating dtype.
+        masks: (M, H, W).
+
+    Returns:
+        (B, M, C), in the dtype of ``features`` (or of the active autocast).
+    """
+    _check_shapes(features, masks)
+    weights = masks.to(features.dtype).flatten(1) / masks[0].numel()
+    return (features.flatten(2) @ weights.T).transpose(1, 2)
+
+
+def joint_labels(labels: Tensor, num_transforms: int) -> Tensor:
+    """Joint labels (y, j) numbered ``y * M + j``, the order of Appendix B, segment 3.
+
+    With M = 5, an image of class 2 has the joint labels 10, 11, 12, 13, 14: untouched, then without each quadrant.
+
+    Args:
+        labels: (B,) integer class labels.
+        num_transforms: M = T + 1, the untouched map counted.
+
+    Returns:
+        (B, M) integer labels in ``[0, N * M)``.
+    """
+    if num_transforms < 1:
+        raise ValueError(f"expected at least one transform (the untouched map), found {num_transforms}")
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise ValueError(
+            f"expected integer class labels of shape (B,), found {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    return labels[:, None] * num_transforms + torch.arange(num_transforms, device=labels.device)
+
+
+def _check_shapes(features: Tensor, masks: Tensor) -> None:
+    if features.ndim != 4 or masks.ndim != 3 or features.shape[2:] != masks.shape[1:]:
+        raise ValueError(
+            "expected features (B, C, H, W) and masks (M, H, W) of the same H and W, "
+            f"found features {tuple(features.shape)} and masks {tuple(masks.shape)}"
+        )

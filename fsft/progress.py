@@ -1,0 +1,81 @@
+"""Progress of a run: a live bar where someone watches, one line per epoch where nobody does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+STYLES = ("auto", "bar", "lines", "none")
+
+
+class ProgressReport:
+    """Context manager around a run's loop.
+
+    Args:
+        style: one of :data:`STYLES`. ``auto`` is a bar in a terminal or a notebook, and lines when headless: the
+            output is redirected, or ``FSFT_HEADLESS`` is set, as the book builder does (a bar saved in a page is stuck).
+        title: what is trained.
+        epochs, steps_per_epoch: the whole run.
+    """
+
+    def __init__(self, style: str, title: str, epochs: int, steps_per_epoch: int):
+        if style not in STYLES:
+            raise ValueError(f"expected progress to be one of {STYLES}, found {style!r}")
+        self.style = _live_or_lines() if style == "auto" else style
+        self.title, self.epochs, self.steps_per_epoch = title, epochs, steps_per_epoch
+        self.bar: Any = None
+
+    def __enter__(self) -> ProgressReport:
+        if self.style == "bar":
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=self.epochs * self.steps_per_epoch, desc=self.title, unit="step", mininterval=0.5)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def start(self, epoch: int, history: list[dict[str, Any]]) -> None:
+        """Call before the first step; ``epoch`` epochs are done already."""
+        self.begin, self.first = time.perf_counter(), epoch
+        if self.bar is not None:
+            self.bar.update(epoch * self.steps_per_epoch)
+            self.bar.unpause()
+        elif self.style == "lines" and epoch:
+            print(f"{self.title}: resuming after epoch {epoch} of {self.epochs}", flush=True)
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        """Report a finished epoch: an entry of the history."""
+        accuracies = ", ".join(f"{mode} {value:.2f} %" for mode, value in entry["test"].items())
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"epoch {entry['epoch']}/{self.epochs}: {accuracies}")
+        elif self.style == "lines":
+            left = (time.perf_counter() - self.begin) / (entry["epoch"] - self.first) * (self.epochs - entry["epoch"])
+            print(
+                f"{self.title}: epoch {entry['epoch']}/{self.epochs}, loss {entry['train_loss']:.3f}, {accuracies}, "
+                f"{_duration(left)} left",
+                flush=True,
+            )
+
+
+def _live_or_lines() -> str:
+    if os.environ.get("FSFT_HEADLESS"):
+        return "lines"
+    in_notebook = "ipykernel" in sys.modules
+    return "bar" if in_notebook or sys.stderr.isatty() else "lines"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

@@ -1,0 +1,200 @@
+"""Recipes: the only place with hyper-parameters (Section 4, "Implementation Details").
+
+A recipe says everything that decides a result except the seed. Each cell of the paper's tables has one, by name, with
+the paper's values. Smaller runs are derived with :meth:`Recipe.reduced` and know their distance from the paper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+METHODS = ("baseline", "fsft", "fsft-sd")
+SCHEDULES = ("step", "cosine", "onecycle")
+AUGMENTATIONS = ("crop", "flip")
+PROFILES = ("quick", "laptop", "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a training run except its seed; the defaults are the paper's.
+
+    Attributes:
+        name: where it stands in the paper, such as ``table1/resnet56/fsft``; free for reduced recipes.
+        dataset: a name that :func:`fsft.load_dataset` knows.
+        dataset_options: options of that data set, as (name, value) pairs.
+        model, block, shortcut: see :func:`fsft.backbone`.
+        method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6).
+        augment: on training images, in this order: ``crop`` (4 black pixels of padding) and ``flip``.
+        epochs: passes over the training images; the incomplete last batch of each is left out.
+        batch_size: images per step.
+        lr: learning rate; the peak with ``onecycle``.
+        momentum, weight_decay: of SGD; decay applies to all parameters.
+        schedule: ``step`` multiplies lr with ``gamma`` at the ``milestones`` (fractions of the run), ``cosine`` falls
+            to zero, ``onecycle`` rises over the first 30 % of the steps and falls to zero; both along a half cosine.
+        beta: weight of the penultimate classifier, eq. 3.
+        head_lr_scale: multiplies the joint classifiers' learning rate and divides their weight decay. The paper's
+            setting is 1. A row of a joint classifier sees a positive example once in T + 1, so short runs may want more.
+        images_per_class: use only so many training images of each class, drawn by seed 0; None for all.
+        origin: name of the paper's recipe that a reduced one derives from.
+    """
+
+    name: str
+    dataset: str = "cifar100"
+    dataset_options: tuple[tuple[str, float], ...] = ()
+    model: str = "resnet110"
+    block: str = "bottleneck"
+    shortcut: str = "B"
+    method: str = "baseline"
+    augment: tuple[str, ...] = AUGMENTATIONS
+    epochs: int = 300
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = 0.1
+    beta: float = 1.0
+    head_lr_scale: float = 1.0
+    images_per_class: int | None = None
+    origin: str | None = None
+
+    def __post_init__(self) -> None:
+        _expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
+        _expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
+        _expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
+        for field in ("epochs", "batch_size", "lr", "head_lr_scale"):
+            value = getattr(self, field)
+            _expect(math.isfinite(value) and value > 0, field, "a positive number", value)
+        for field in ("momentum", "weight_decay", "beta"):
+            value = getattr(self, field)
+            _expect(math.isfinite(value) and value >= 0, field, "a number of at least 0", value)
+        if self.images_per_class is not None:
+            _expect(self.images_per_class > 0, "images_per_class", "None or a positive number", self.images_per_class)
+
+    def reduced(self, **changes: Any) -> Recipe:
+        """A recipe derived from this one. Without ``name``, it is named after its origin and what it changes."""
+        origin = self.origin or self.name
+        derived = replace(self, **{"name": origin, **changes, "origin": origin})
+        return derived if "name" in changes else replace(derived, name=f"{origin}~{derived.digest[:8]}")
+
+    def distance(self) -> dict[str, list[Any]]:
+        """The fields that differ from the paper's recipe: ``{field: [the paper's value, this value]}``."""
+        paper = recipes[self.origin].as_dict() if self.origin in recipes else {}
+        own = self.as_dict()
+        return {
+            field: [paper[field], own[field]]
+            for field in paper
+            if field not in ("name", "origin") and paper[field] != own[field]
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every field but the names, as hexadecimal digits: equal digests mean equal training."""
+        content = {field: value for field, value in self.as_dict().items() if field not in ("name", "origin")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def slug(self) -> str:
+        """A file name that no other recipe has: the name and the start of :attr:`digest`."""
+        return f"{self.name.replace('/', '-').split('~')[0]}-{self.digest[:8]}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The inverse of :meth:`as_dict`.
+
+        Raises:
+            ValueError: fields that a recipe does not have.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"expected the fields of a recipe, found also {', '.join(unknown)}")
+        return cls(**{key: _tuples(value) for key, value in values.items()})
+
+    def learning_rate(self, progress: float) -> float:
+        """The learning rate at ``progress``, the fraction of all steps done, in [0, 1)."""
+        if self.schedule == "step":
+            return self.lr * self.gamma ** sum(progress >= milestone for milestone in self.milestones)
+        if self.schedule == "cosine":
+            return self.lr * _half_cosine(progress)
+        warm_up = 0.3
+        if progress < warm_up:
+            return self.lr * (1 - 0.96 * _half_cosine(progress / warm_up))
+        return self.lr * _half_cosine((progress - warm_up) / (1 - warm_up))
+
+
+def _half_cosine(t: float) -> float:
+    """From 1 at t = 0 down to 0 at t = 1."""
+    return (1 + math.cos(math.pi * t)) / 2
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _expect(condition: bool, field: str, expected: str, found: object) -> None:
+    if not condition:
+        raise ValueError(f"recipe field {field!r}: expected {expected}, found {found!r}")
+
+
+def _table1() -> dict[str, Recipe]:
+    """Table 1, and the same networks with basic blocks, since the paper leaves the block open."""
+    table = {}
+    for model in ("resnet56", "resnet110", "resnet164"):
+        for block, suffix in (("bottleneck", ""), ("basic", "-basic")):
+            if model == "resnet164" and block == "basic":
+                continue  # ResNet-164 is a bottleneck network everywhere
+            for method in METHODS:
+                name = f"table1/{model}{suffix}/{method}"
+                table[name] = Recipe(name=name, model=model, block=block, method=method)
+    return table
+
+
+def _cpu() -> dict[str, Recipe]:
+    """ResNet-20 on all of CIFAR-100 within an hour on two CPU cores: a short schedule with a high peak rate."""
+    return {
+        f"cpu/resnet20/{method}": recipes[f"table1/resnet56/{method}"].reduced(
+            name=f"cpu/resnet20/{method}",
+            model="resnet20",
+            block="basic",
+            epochs=30,
+            lr=0.2,
+            schedule="onecycle",
+            weight_decay=5e-4,
+        )
+        for method in METHODS
+    }
+
+
+recipes: dict[str, Recipe] = _table1()
+recipes.update(_cpu())
+
+
+def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Recipe:
+    """The recipe that the course's notebooks train in a profile.
+
+    ``quick`` illustrates on photodigits in seconds, ``laptop`` shows the method on CIFAR-100 in minutes, ``paper`` is
+    Table 1's ResNet-56. Both short profiles raise the joint classifiers' learning rate (``head_lr_scale``), without
+    which a few epochs leave them undertrained; chapter 4 shows this.
+    """
+    _expect(profile in PROFILES, "profile", f"one of {PROFILES}", profile)
+    paper = recipes[f"table1/resnet56/{method}"]
+    if profile == "paper":
+        return paper.reduced(**changes) if changes else paper
+    short: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
+    if method != "baseline":
+        short["head_lr_scale"] = 5.0
+    if profile == "quick":
+        short |= {"dataset": "photodigits", "model": "resnet8", "epochs": 6, "augment": ("crop",)}
+    else:
+        short |= {"model": "resnet20", "epochs": 5}
+    return paper.reduced(**{**short, **changes})

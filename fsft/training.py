@@ -1,0 +1,134 @@
+"""One call trains a recipe with one seed, keeps it safe on the way, and writes its result when it is done."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
+from fsft.data import ImageSet, load_dataset
+from fsft.evaluation import resolve_precision
+from fsft.files import fault_point, folder_lock
+from fsft.loop import Loop, build
+from fsft.progress import ProgressReport
+from fsft.recipe import Recipe
+from fsft.resultfile import read_result, write_result
+from fsft.stopping import stop_request
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: the network in evaluation mode, and what its result file says."""
+
+    model: nn.Module
+    result: dict[str, Any]
+
+
+def train(
+    recipe: Recipe,
+    seed: int = 0,
+    *,
+    data_dir: str | Path = "data",
+    runs_dir: str | Path | None = None,
+    results_dir: str | Path | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+    compile: bool = False,
+    progress: str = "auto",
+    max_steps: int | None = None,
+    data: tuple[ImageSet, ImageSet] | None = None,
+    checkpoint_seconds: float = 0.0,
+) -> Run:
+    """Train a recipe with one seed, and evaluate it after every epoch.
+
+    Args:
+        recipe: what to train.
+        seed: decides initialization, order, augmentation and dropout.
+        data_dir: where data sets are, see :func:`fsft.load_dataset`.
+        runs_dir: keeps checkpoints and the final weights in ``runs_dir/<slug>-seed<seed>``; a run that is there goes on
+            where it was. None keeps nothing.
+        results_dir: where the result goes when the run is done, as ``<slug>-seed<seed>.json``; a run whose result is
+            there is not trained again, but loaded from ``runs_dir``. None writes no result.
+        device: None takes the GPU if there is one.
+        precision: ``fp32``, ``bf16`` (autocast; parameters stay float32), or ``auto``: bf16 where the device has it.
+        compile: run the network through ``torch.compile``.
+        progress: ``auto``, ``bar``, ``lines`` (one line per epoch) or ``none``.
+        max_steps: stop after so many steps, evaluate, and write no result: to try a recipe out.
+        data: training and test set, instead of loading the recipe's.
+        checkpoint_seconds: the least time between two checkpoints; they are written between epochs.
+
+    Raises:
+        fsft.DataError: the data set is missing or damaged.
+        TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
+        TrainingStoppedError: SIGTERM or Ctrl-C while ``runs_dir`` is given; the state has been saved.
+        fsft.files.FolderLockedError: another process trains the same run.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    identity = {"slug": recipe.slug, "seed": seed, "precision": resolve_precision(precision, device)}
+    stem = f"{recipe.slug}-seed{seed}"
+    folder = None if runs_dir is None else Path(runs_dir) / stem
+    result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
+    if result_path is not None and result_path.exists():
+        return load_run(result_path, folder, device)
+    train_set, test_set = data or (
+        load_dataset(recipe.dataset, split, data_dir, **dict(recipe.dataset_options)) for split in ("train", "test")
+    )
+    if recipe.images_per_class is not None:
+        train_set = train_set.subset(recipe.images_per_class, seed=0)
+    identity["train_sha256"] = train_set.sha256
+    loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps)
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(folder_lock(folder))
+            loop.resume(folder)
+        stop = stack.enter_context(stop_request(active=folder is not None))
+        report = stack.enter_context(ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch))
+        loop.run(folder, stop, report, checkpoint_seconds)
+    result = loop.result()
+    if folder is not None and max_steps is None:
+        weights = loop.model.state_dict()
+        save_state(
+            folder / "weights.pt", {"recipe": recipe.as_dict(), "classes": list(train_set.classes), "model": weights}
+        )
+    if result_path is not None:
+        fault_point("before result")
+        write_result(result_path, result)
+        for path in checkpoints(folder) if folder is not None else ():
+            path.unlink()
+    return Run(loop.model.eval(), result)
+
+
+def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Run:
+    """A finished run from its result file and its weights.
+
+    Raises:
+        FileNotFoundError: the result is there but the weights are not.
+        fsft.checkpoint.DamagedFileError: the weights are not those that the result file names.
+    """
+    result = read_result(result_path)
+    weights_path = None if folder is None else folder / "weights.pt"
+    if weights_path is None or not weights_path.exists():
+        where = "without runs_dir" if weights_path is None else f"in {weights_path}"
+        raise FileNotFoundError(
+            f"{result_path} says that this run is done, but its weights are not there ({where}); "
+            "use the result as it is, or train into another --results-dir"
+        )
+    return Run(load_weights(weights_path, device, result["weights_sha256"]), result)
+
+
+def load_weights(path: Path, device: torch.device, expected_digest: str | None = None) -> nn.Module:
+    """The trained network in a ``weights.pt`` file, in evaluation mode."""
+    saved = load_state(path)
+    if expected_digest is not None and weights_digest(saved["model"]) != expected_digest:
+        raise ValueError(
+            f"expected the weights that the result file names in {path}, found others: train the run again"
+        )
+    recipe = Recipe.from_dict(saved["recipe"])
+    model = build(recipe, len(saved["classes"]))
+    model.load_state_dict(saved["model"])
+    return model.to(device, memory_format=torch.channels_last).eval()

@@ -1,0 +1,186 @@
+import appendix_b
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fsft import JointNet, JointOutput, PlainNet, backbone, joint_labels, joint_loss, modes, predict
+from fsft.framework import aggregated_logits, distillation_loss, matching_logits
+
+
+def joint_net(num_classes=4, **options):
+    torch.manual_seed(0)
+    return JointNet(backbone("resnet8"), num_classes, **options)
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(3, 3, 32, 32, generator=generator), torch.tensor([2, 0, 3])
+
+
+def random_output(batch=6, num_classes=7, num_masks=5, **present):
+    generator = torch.Generator().manual_seed(2)
+
+    def joint():
+        return torch.randn(batch, num_masks, num_classes * num_masks, generator=generator, requires_grad=True)
+
+    distilled = torch.randn(batch, num_classes, generator=generator, requires_grad=True)
+    return JointOutput(
+        joint(), joint() if present.get("penultimate", True) else None, distilled if present.get("sd") else None
+    )
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_loss_and_gradients_equal_appendix_b(batch, beta):
+    images, labels = batch
+    net = joint_net()
+    loss = joint_loss(net(images), labels, beta)
+    gradients = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+    outputs3, outputs2 = appendix_b.forward(net.stages, net.fc_last, net.fc_penultimate, images)
+    oracle = appendix_b.training_loss(outputs3, outputs2, labels, beta)
+    torch.testing.assert_close(loss, oracle)
+    for ours, theirs in zip(
+        gradients, torch.autograd.grad(oracle, list(net.parameters()), allow_unused=True), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_inference_equals_appendix_b(batch):
+    net = joint_net().eval()
+    output = net(batch[0])
+    outputs3, outputs2 = appendix_b.forward(net.stages, net.fc_last, net.fc_penultimate, batch[0])
+    torch.testing.assert_close(predict(output, "si"), appendix_b.single_inference(outputs3).softmax(1))
+    torch.testing.assert_close(predict(output, "ag"), appendix_b.aggregated_inference(outputs3, outputs2))
+
+
+def test_loss_averages_over_the_views():
+    """Eq. 2: the mean of T + 1 cross-entropies, not their sum."""
+    output = random_output(penultimate=False)
+    labels = torch.arange(6)
+    targets = joint_labels(labels, 5)
+    by_view = [F.cross_entropy(output.last[:, j], targets[:, j]) for j in range(5)]
+    torch.testing.assert_close(joint_loss(output, labels), torch.stack(by_view).mean())
+
+
+def test_self_distillation_adds_two_terms():
+    """Eq. 6: L_Ours + L_CE + KL(P_AG || distilled), the divergence averaged over images as in SLA."""
+    output, labels = random_output(sd=True), torch.arange(6)
+    without = joint_loss(output._replace(distilled=None), labels)
+    teacher, student = predict(output, "ag"), output.distilled.softmax(1)
+    divergence = (teacher * (teacher / student).log()).sum(1).mean()
+    torch.testing.assert_close(
+        joint_loss(output, labels), without + F.cross_entropy(output.distilled, labels) + divergence
+    )
+
+
+def test_teacher_is_detached():
+    output = random_output(sd=True)
+    distillation_loss(output).backward()
+    assert output.last.grad is None and output.penultimate.grad is None
+    assert output.distilled.grad.abs().sum() > 0
+
+
+def test_distillation_falls_to_zero_when_student_is_teacher():
+    output = random_output(sd=True)
+    student = predict(output, "ag").log()
+    torch.testing.assert_close(
+        distillation_loss(output._replace(distilled=student)), torch.tensor(0.0), atol=1e-6, rtol=0
+    )
+
+
+def test_matching_logits_take_the_column_of_the_applied_mask():
+    joint = torch.arange(2 * 5 * 15.0).reshape(2, 5, 15)
+    expected = torch.stack([joint[:, j, j::5] for j in range(5)], 1)
+    assert torch.equal(matching_logits(joint), expected)
+    torch.testing.assert_close(aggregated_logits(joint), expected.mean(1))
+
+
+def test_probabilities_sum_to_one_in_every_mode():
+    output = random_output(sd=True)
+    assert modes(output) == ("si", "ag-last", "ag", "sd")
+    for mode in modes(output):
+        probabilities = predict(output, mode)
+        assert probabilities.shape == (6, 7) and (probabilities >= 0).all()
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
+
+
+def test_half_precision_logits_give_float32_probabilities():
+    output = JointOutput(random_output(penultimate=False).last.bfloat16())
+    assert predict(output, "si").dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("present", "mode", "message"),
+    [
+        ({}, "best", r"expected a mode among \('si', 'ag-last', 'ag'\), found 'best'"),
+        ({}, "sd", "found 'sd'; this network lacks the classifier"),
+        ({"penultimate": False}, "ag", "found 'ag'; this network lacks the classifier"),
+    ],
+)
+def test_unknown_or_missing_mode(present, mode, message):
+    with pytest.raises(ValueError, match=message):
+        predict(random_output(**present), mode)
+
+
+def test_single_tap_has_no_penultimate_classifier(batch):
+    net = joint_net(taps=("layer3",))
+    output = net(batch[0])
+    assert output.penultimate is None and modes(output) == ("si", "ag-last")
+    torch.testing.assert_close(joint_loss(output, batch[1], beta=1.0), joint_loss(output, batch[1], beta=0.0))
+
+
+def test_one_mask_and_one_tap_is_the_baseline(batch):
+    """T = 0: joint labels are labels, and eq. 2 is plain cross-entropy."""
+    joint = joint_net(taps=("layer3",), masks=lambda height, width: torch.ones(1, height, width))
+    plain = PlainNet(joint.stages, 4)
+    plain.fc = joint.fc_last
+    torch.testing.assert_close(joint_loss(joint(batch[0]), batch[1]), F.cross_entropy(plain(batch[0]), batch[1]))
+
+
+def test_parameters_added_are_two_classifiers():
+    plain, joint = PlainNet(backbone("resnet8"), 10), joint_net(10)
+    extra = sum(p.numel() for p in joint.parameters()) - sum(p.numel() for p in plain.parameters())
+    assert extra == (64 + 1) * 50 + (32 + 1) * 50 - (64 + 1) * 10
+
+
+def test_masks_follow_the_feature_size():
+    net = JointNet(backbone("resnet8"), 4, input_size=28)
+    assert net.masks_of("layer2").shape == (5, 14, 14) and net.masks_of("layer3").shape == (5, 7, 7)
+    assert net(torch.zeros(1, 3, 28, 28)).last.shape == (1, 5, 20)
+
+
+def test_state_dict_holds_no_masks_and_loads_into_a_fresh_network(batch):
+    net = joint_net(self_distill=True).eval()
+    fresh = JointNet(backbone("resnet8"), 4, self_distill=True).eval()
+    assert not any("mask" in name for name in net.state_dict())
+    fresh.load_state_dict(net.state_dict())
+    assert torch.equal(fresh(batch[0]).distilled, net(batch[0]).distilled)
+
+
+def test_building_a_network_leaves_batch_statistics_alone():
+    stages = backbone("resnet8")
+    JointNet(stages, 4)
+    assert stages.training
+    assert all(int(buffer) == 0 for name, buffer in stages.named_buffers() if name.endswith("num_batches_tracked"))
+
+
+@pytest.mark.parametrize(
+    ("taps", "message"),
+    [
+        (("layer2", "layer9"), r"expected taps among the stages .*, found \['layer9'\]"),
+        (("layer2", "layer1"), "expected the last tap to be the last stage 'layer3', found 'layer1'"),
+        (("layer3", "layer3"), "expected one or two different taps"),
+        ((), "expected one or two different taps"),
+    ],
+)
+def test_bad_taps(taps, message):
+    with pytest.raises(ValueError, match=message):
+        joint_net(taps=taps)
+
+
+def test_wrong_input_size_is_named():
+    net = joint_net()
+    with pytest.raises(
+        ValueError, match=r"expected features .* found features \(1, 32, 12, 12\) and masks \(5, 16, 16\)"
+    ):
+        net(torch.zeros(1, 3, 24, 24))
