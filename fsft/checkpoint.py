@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsft.files import fault_point, write_atomically
+from fsft import files
 
 _KEPT = 2  # the newest, and the one before in case the newest is damaged
 _DIGEST_BYTES = 32
@@ -27,7 +27,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
-    write_atomically(path, content + hashlib.sha256(content).digest())
+    files.write_atomically(path, content + hashlib.sha256(content).digest())
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -49,10 +49,10 @@ def load_state(path: Path) -> dict[str, Any]:
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
     """Write ``folder/checkpoint-<step>.pt`` and remove all but the newest two."""
     save_state(folder / f"checkpoint-{step:09d}.pt", state)
-    fault_point("before prune")
+    files.fault_point("before prune")
     for old in checkpoints(folder)[:-_KEPT]:
         old.unlink()
-    fault_point("after prune")
+    files.fault_point("after prune")
 
 
 def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from fsft import files
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.data import ImageSet, load_dataset
 from fsft.evaluation import resolve_precision
-from fsft.files import fault_point, folder_lock
+from fsft.files import folder_lock
 from fsft.loop import Loop, build
 from fsft.progress import ProgressReport
 from fsft.recipe import Recipe
@@ -96,7 +97,7 @@ def train(
             folder / "weights.pt", {"recipe": recipe.as_dict(), "classes": list(train_set.classes), "model": weights}
         )
     if result_path is not None:
-        fault_point("before result")
+        files.fault_point("before result")
         write_result(result_path, result)
         for path in checkpoints(folder) if folder is not None else ():
             path.unlink()

@@ -1,0 +1,113 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from fsft.__main__ import build_parser, changed_recipe, main
+from fsft.recipe import recipes
+
+
+@pytest.fixture
+def tiny_recipe(monkeypatch, tmp_path):
+    """A recipe ``tiny/fsft`` that the command line can train in a moment."""
+    small = tiny.recipe(dataset="photodigits", dataset_options=(("size", 100),), epochs=2, batch_size=50)
+    monkeypatch.setitem(recipes, "tiny/fsft", small)
+    monkeypatch.chdir(tmp_path)
+    return small
+
+
+def test_help_does_not_load_torch():
+    code = "import sys, fsft, fsft.__main__\ntry: fsft.__main__.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "loaded = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules); assert not loaded, loaded"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "train" in result.stdout
+
+
+def test_public_names_load_on_demand():
+    import fsft
+
+    for name in fsft.__all__:
+        assert getattr(fsft, name) is not None
+    assert callable(fsft.train) and isinstance(fsft.recipes, dict)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fsft.nothing  # noqa: B018
+
+
+def test_recipes_lists_by_pattern(capsys):
+    assert main(["recipes", "table1/resnet56/*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.startswith("table1/resnet56/") for line in lines)
+
+
+def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 0
+    first = capsys.readouterr().out
+    assert "last epoch" in first and "result: results" in first
+    assert main(["train", "tiny/fsft", "--device", "cpu"]) == 0
+    assert "done already" in capsys.readouterr().out
+    (path,) = Path("results").glob("*.json")
+    last = json.loads(path.read_text())["last"]
+    assert main(["evaluate", f"runs/{path.stem}", "--device", "cpu"]) == 0
+    evaluated = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
+    assert evaluated == {mode: f"{accuracy:.2f}" for mode, accuracy in last.items()}
+    assert main(["verify"]) == 0
+    assert "1 result files, 0 problems" in capsys.readouterr().out
+
+
+def test_steps_writes_no_result(tiny_recipe, tmp_path, capsys):
+    assert main(["train", "tiny/fsft", "--steps", "1", "--device", "cpu", "--progress", "none"]) == 0
+    assert "no result written" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_change_the_recipe():
+    options = build_parser().parse_args(["train", "cpu/resnet20/fsft", "--epochs", "7", "--head-lr-scale", "5"])
+    recipe = changed_recipe(options)
+    assert (recipe.epochs, recipe.head_lr_scale) == (7, 5) and recipe.distance()["epochs"] == [300, 7]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["train", "table9/none"], 2, "expected a recipe from 'fsft recipes', found 'table9/none'"),
+        (
+            ["train", "cpu/resnet20/fsft", "--dataset", "photodigits", "--model", "resnet21"],
+            2,
+            r"depth of 6n \+ 2 for basic blocks, found 21",
+        ),
+        (["train", "cpu/resnet20/fsft", "--dataset", "mnist"], 3, "mnist"),
+        (["train", "cpu/resnet20/fsft", "--data-dir", "nowhere"], 3, "nowhere"),
+        (["data", "check", "cifar100", "--data-dir", "nowhere"], 3, "fsft data download cifar100"),
+        (["data", "download", "imagenet"], 3, "only cifar100 can be downloaded"),
+        (["evaluate", "runs/none"], 2, "expected the folder of a finished run"),
+        (["recipes", "zzz*"], 2, "expected a pattern that fits"),
+    ],
+)
+def test_errors_are_one_sentence_with_a_status(arguments, status, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == status
+    error = capsys.readouterr().err
+    assert error.startswith("fsft: ") and error.count("\n") == 1
+    assert re.search(message, error), error
+
+
+def test_interrupted_run_has_the_signals_status(tiny_recipe, monkeypatch, capsys):
+    monkeypatch.setattr("fsft.progress.ProgressReport.step", lambda self: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 128 + signal.SIGTERM
+    assert "the same command goes on from here" in capsys.readouterr().err
+    monkeypatch.undo()
+
+
+def test_lock_has_a_status_of_its_own(tiny_recipe, capsys, tmp_path):
+    from fsft.files import folder_lock
+
+    with folder_lock(tmp_path / "runs" / f"{tiny_recipe.slug}-seed0"):
+        assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 4
+    assert "in use by another process" in capsys.readouterr().err

@@ -1,0 +1,120 @@
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsft import Recipe, profile_recipe, recipes
+
+
+def test_defaults_are_the_papers():
+    """Section 4, "Implementation Details"."""
+    recipe = recipes["table1/resnet110/fsft"]
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.momentum, recipe.weight_decay) == (
+        300,
+        128,
+        0.1,
+        0.9,
+        1e-4,
+    )
+    assert (recipe.schedule, recipe.milestones, recipe.gamma) == ("step", (0.5, 0.75), 0.1)
+    assert (recipe.beta, recipe.head_lr_scale, recipe.images_per_class) == (1, 1, None)
+    assert recipe.distance() == {}
+
+
+def test_names_slugs_and_digests_do_not_collide():
+    assert all(name == recipe.name for name, recipe in recipes.items())
+    assert len({recipe.slug for recipe in recipes.values()}) == len(recipes)
+    assert len({recipe.digest for recipe in recipes.values()}) == len(recipes)
+
+
+def test_every_recipe_survives_json():
+    for recipe in recipes.values():
+        assert Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+
+
+def test_reduced_recipe_tells_its_distance():
+    reduced = recipes["table1/resnet56/fsft"].reduced(epochs=20, images_per_class=100)
+    assert reduced.distance() == {"epochs": [300, 20], "images_per_class": [None, 100]}
+    assert reduced.name.startswith("table1/resnet56/fsft~") and reduced.origin == "table1/resnet56/fsft"
+    again = reduced.reduced(epochs=40)
+    assert again.origin == "table1/resnet56/fsft" and again.distance()["epochs"] == [300, 40]
+    assert again.slug != reduced.slug
+
+
+def test_equal_settings_have_equal_digests_whatever_their_name():
+    paper = recipes["table1/resnet56/fsft"]
+    assert paper.reduced(name="mine", epochs=20).digest == paper.reduced(epochs=20).digest
+    assert paper.reduced(name="mine").distance() == {}
+
+
+@pytest.mark.parametrize("steps", [100, 391])
+def test_step_schedule_equals_torch(steps):
+    recipe = Recipe(name="test")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [math.ceil(steps / 2), math.ceil(steps * 3 / 4)], 0.1)
+    for step in range(steps):
+        assert recipe.learning_rate(step / steps) == pytest.approx(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+
+
+def test_cosine_schedule_equals_torch():
+    recipe = Recipe(name="test", schedule="cosine")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
+    for step in range(50):
+        assert recipe.learning_rate(step / 50) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        schedule.step()
+
+
+def test_onecycle_is_near_torchs():
+    """torch counts steps from 0 to n - 1 and stops a little above zero; the shape is the same."""
+    recipe, steps = Recipe(name="test", schedule="onecycle", lr=0.2), 1000
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=steps, cycle_momentum=False)
+    for step in range(steps):
+        assert recipe.learning_rate(step / steps) == pytest.approx(schedule.get_last_lr()[0], abs=0.2 * 0.006)
+        optimizer.step()
+        schedule.step()
+
+
+@given(st.sampled_from(["step", "cosine", "onecycle"]), st.floats(0, 1, exclude_max=True))
+def test_learning_rate_stays_within_its_peak(schedule, progress):
+    assert 0 <= Recipe(name="test", schedule=schedule, lr=0.3).learning_rate(progress) <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("method", "magic", "expected one of .*found 'magic'"),
+        ("schedule", "linear", "expected one of"),
+        ("augment", ("rotate",), "expected a subset of"),
+        ("epochs", 0, "expected a positive number, found 0"),
+        ("lr", math.nan, "expected a positive number, found nan"),
+        ("weight_decay", -1, "expected a number of at least 0"),
+        ("images_per_class", 0, "expected None or a positive number"),
+    ],
+)
+def test_bad_fields(field, value, message):
+    with pytest.raises(ValueError, match=f"recipe field '{field}': {message}"):
+        Recipe(name="test", **{field: value})
+
+
+def test_unknown_fields_in_a_file_are_named():
+    with pytest.raises(ValueError, match="found also learning_rate"):
+        Recipe.from_dict({"name": "test", "learning_rate": 0.1})
+
+
+@pytest.mark.parametrize("method", ["baseline", "fsft", "fsft-sd"])
+def test_profiles(method):
+    assert profile_recipe("paper", method).distance() == {}
+    quick = profile_recipe("quick", method)
+    assert quick.dataset == "photodigits" and quick.distance()
+    assert ("head_lr_scale" in quick.distance()) == (method != "baseline")
+    assert profile_recipe("laptop", method, epochs=1).epochs == 1
+    with pytest.raises(ValueError, match=r"expected one of .*found 'fast'"):
+        profile_recipe("fast", method)

@@ -1,0 +1,326 @@
+import json
+import math
+import os
+import random
+import signal
+import time
+import warnings
+
+import pytest
+import tiny
+import torch
+
+from fsft import files, train
+from fsft.checkpoint import (
+    DamagedFileError,
+    checkpoints,
+    load_newest_checkpoint,
+    load_state,
+    save_checkpoint,
+    save_state,
+)
+from fsft.files import FolderLockedError, folder_lock
+from fsft.framework import JointNet
+from fsft.loop import TrainingDivergedError, TrainingStoppedError, build, parameter_groups, step_seed
+from fsft.resultfile import read_result
+from fsft.training import load_weights
+
+
+def run(folder, recipe=None, **options):
+    options = {"data": tiny.data(), "device": "cpu", "progress": "none", **options}
+    return train(recipe or tiny.recipe(), 0, runs_dir=folder / "runs", results_dir=folder / "results", **options)
+
+
+def in_child(work):
+    """Run ``work`` in a forked process, so that it may be killed; returns its process id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except TrainingStoppedError:
+            os._exit(3)
+        finally:
+            os._exit(1)
+    return child
+
+
+def kill_at(name, occurrence):
+    """Make the process kill itself when it passes a fault point for the n-th time."""
+    passed = 0
+
+    def fault_point(point):
+        nonlocal passed
+        passed += point == name
+        if passed == occurrence:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    files.fault_point = fault_point
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    begin = time.perf_counter()
+    result = run(tmp_path_factory.mktemp("whole")).result
+    return tiny.comparable(result), time.perf_counter() - begin
+
+
+POINTS = ["before open", "half written", "before fsync", "before rename", "after rename", "after folder fsync"]
+NAMED = [(point, occurrence) for point in POINTS for occurrence in (1, 3, 5)] + [
+    ("before prune", 3),
+    ("before result", 1),
+]
+
+
+@pytest.mark.parametrize(("point", "occurrence"), NAMED)
+def test_killed_in_a_write_goes_on_to_the_same_bits(tmp_path, uninterrupted, point, occurrence):
+    def work():
+        kill_at(point, occurrence)
+        run(tmp_path)
+
+    _, status = os.waitpid(in_child(work), 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    finish_and_compare(tmp_path, uninterrupted[0])
+
+
+@pytest.mark.parametrize("trial", range(20))
+def test_killed_at_random_goes_on_to_the_same_bits(tmp_path, uninterrupted, trial):
+    child = in_child(lambda: run(tmp_path))
+    time.sleep(random.Random(trial).uniform(0, 1.1) * uninterrupted[1])
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    finish_and_compare(tmp_path, uninterrupted[0])
+
+
+def finish_and_compare(folder, expected):
+    run(folder)
+    (path,) = (folder / "results").glob("*.json")
+    assert tiny.comparable(read_result(path)) == expected
+
+
+def test_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(tmp_path, uninterrupted, monkeypatch):
+    """The first stop is in the second epoch; each later one comes after a single further step."""
+    for steps in (5, 1, 1, 1, 1):
+        stop_after(monkeypatch, steps)
+        with pytest.raises(
+            TrainingStoppedError, match=r"SIGTERM in epoch [23] of 3.*the same command goes on"
+        ) as stopped:
+            run(tmp_path)
+        assert stopped.value.signal_number == signal.SIGTERM
+        monkeypatch.undo()
+    finish_and_compare(tmp_path, uninterrupted[0])
+
+
+def stop_after(monkeypatch, steps):
+    """SIGTERM this process once it has done ``steps`` steps."""
+    done = 0
+
+    def count(self):
+        nonlocal done
+        done += 1
+        if done == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("fsft.progress.ProgressReport.step", count)
+
+
+def test_ctrl_c_saves_and_leaves(tmp_path):
+    (tmp_path / "runs").mkdir()
+    child = in_child(lambda: run(tmp_path, tiny.recipe(epochs=2000)))
+    while not list(tmp_path.glob("runs/*/checkpoint-*.pt")):
+        time.sleep(0.02)
+    os.kill(child, signal.SIGINT)
+    _, status = os.waitpid(child, 0)
+    assert os.WEXITSTATUS(status) == 3
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert load_newest_checkpoint(folder)["state"]["epoch"] >= 1
+
+
+@pytest.mark.parametrize("method", ["baseline", "fsft", "fsft-sd"])
+def test_every_method_learns_the_tiny_task(method):
+    result = train(tiny.recipe(method, epochs=12, head_lr_scale=5), 0, data=tiny.data(256), progress="none").result
+    expected = {"baseline": {"baseline"}, "fsft": {"si", "ag-last", "ag"}, "fsft-sd": {"si", "ag-last", "ag", "sd"}}
+    assert set(result["last"]) == expected[method]
+    assert result["history"][-1]["train_loss"] < result["history"][0]["train_loss"] / 2
+    assert min(result["last"].values()) >= 75
+
+
+def test_result_file_is_complete_and_true(tmp_path):
+    finished = run(tmp_path, tiny.recipe("fsft-sd"))
+    (path,) = (tmp_path / "results").glob("*.json")
+    result = read_result(path)
+    assert path.name == f"{result['slug']}-seed0.json" and result["recipe"] == tiny.recipe("fsft-sd").as_dict()
+    assert result["distance"]["epochs"] == [300, 3] and "name" not in result["distance"]
+    assert [entry["epoch"] for entry in result["history"]] == [1, 2, 3] and result["last"] == result["history"][-1][
+        "test"
+    ]
+    for mode, best in result["best"].items():
+        assert best["accuracy"] == max(entry["test"][mode] for entry in result["history"])
+    assert result["parameters"] == sum(parameter.numel() for parameter in finished.model.parameters())
+    assert {"torch", "python"} <= set(result["versions"]) and result["device"]["type"] == "cpu"
+    assert set(result["git"]) == {"commit", "dirty"} and result["data"]["train_images"] == 64
+
+
+def test_altered_result_is_noticed(tmp_path):
+    run(tmp_path)
+    (path,) = (tmp_path / "results").glob("*.json")
+    content = json.loads(path.read_text())
+    content["last"]["si"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="was altered after it was written"):
+        read_result(path)
+
+
+def test_finished_run_is_loaded_not_trained(tmp_path, monkeypatch):
+    first = run(tmp_path)
+    monkeypatch.setattr("fsft.training.Loop", None)
+    again = run(tmp_path)
+    assert again.result == read_result(next((tmp_path / "results").glob("*.json")))
+    for ours, theirs in zip(first.model.state_dict().values(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not list((tmp_path / "runs").glob("*/checkpoint-*"))
+
+
+def test_finished_run_without_weights_says_so(tmp_path):
+    run(tmp_path)
+    next((tmp_path / "runs").glob("*/weights.pt")).unlink()
+    with pytest.raises(FileNotFoundError, match=r"this run is done, but its weights are not there"):
+        run(tmp_path)
+
+
+def test_weights_of_another_run_are_refused(tmp_path):
+    run(tmp_path)
+    weights = next((tmp_path / "runs").glob("*/weights.pt"))
+    with pytest.raises(ValueError, match="expected the weights that the result file names"):
+        load_weights(weights, torch.device("cpu"), "0" * 64)
+
+
+def test_seed_decides(tmp_path):
+    results = [train(tiny.recipe(epochs=1), seed, data=tiny.data(), progress="none").result for seed in (0, 0, 1)]
+    digests = [result["weights_sha256"] for result in results]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_max_steps_writes_nothing(tmp_path):
+    result = run(tmp_path, max_steps=2).result
+    assert len(result["history"]) == 1 and not list((tmp_path / "results").glob("*"))
+
+
+def test_diverged_run_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    good = tiny.recipe(epochs=3)
+    monkeypatch.setattr(
+        "fsft.recipe.Recipe.learning_rate", lambda self, progress: 0.05 if progress < 1 / 3 else math.inf
+    )
+    with pytest.raises(TrainingDivergedError, match="in epoch 2: lower the learning rate; the last good checkpoint"):
+        run(tmp_path, good)
+    (folder,) = (tmp_path / "runs").iterdir()
+    saved = load_newest_checkpoint(folder)
+    assert saved["state"]["epoch"] == 1
+    assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
+
+
+def test_too_few_images_for_a_batch():
+    with pytest.raises(ValueError, match="at least one batch of 16 training images, found 8 images"):
+        train(tiny.recipe(), 0, data=tiny.data(8), progress="none")
+
+
+def test_another_run_cannot_go_on_from_this_one(tmp_path, monkeypatch):
+    stop_after(monkeypatch, 6)
+    with pytest.raises(TrainingStoppedError):
+        run(tmp_path)
+    with pytest.raises(ValueError, match="was begun with train_sha256"):
+        run(tmp_path, data=tiny.data(80))
+    with pytest.raises(ValueError, match="was begun with precision"):
+        run(tmp_path, precision="fp32" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "bf16")
+
+
+def test_one_process_at_a_time(tmp_path):
+    folder = tmp_path / "runs" / f"{tiny.recipe().slug}-seed0"
+    with folder_lock(folder), pytest.raises(FolderLockedError, match="in use by another process"):
+        run(tmp_path)
+
+
+# Checkpoint files
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {"step": step, "weights": torch.full((1000,), float(step))})
+    older, newest = checkpoints(tmp_path)
+    content = bytearray(newest.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    newest.write_bytes({"flip": content, "truncate": content[:-100], "empty": b""}[damage])
+    with pytest.warns(UserWarning, match="is damaged.*going back to the checkpoint before it"):
+        assert load_newest_checkpoint(tmp_path)["step"] == 2
+    older.write_bytes(b"nothing")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert load_newest_checkpoint(tmp_path) is None
+
+
+def test_state_file_never_executes_code(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    save_state(tmp_path / "state.pt", {"payload": Hostile()})
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        load_state(tmp_path / "state.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "state.pt"
+    save_state(path, {"weights": torch.zeros(10_000)})
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="its SHA-256 does not fit"):
+        load_state(path)
+
+
+def test_write_order_survives_a_crash(tmp_path, monkeypatch):
+    """The bytes are on the disk before the name is, and the name before we go on."""
+    calls = []
+    monkeypatch.setattr(files, "fault_point", calls.append)
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: calls.append("fsync"))
+    files.write_atomically(tmp_path / "a" / "file", b"content")
+    assert calls == [
+        *("before open", "half written", "before fsync", "fsync"),
+        *("before rename", "after rename", "fsync", "after folder fsync"),
+    ]
+    assert (tmp_path / "a" / "file").read_bytes() == b"content"
+
+
+# Optimizer and seeds
+
+
+def test_head_lr_scale_reaches_the_joint_classifiers_alone():
+    recipe = tiny.recipe("fsft-sd", head_lr_scale=5)
+    model = build(recipe, 4, 16)
+    assert isinstance(model, JointNet)
+    body, heads = parameter_groups(model, recipe)
+    assert {id(parameter) for parameter in heads["params"]} == {
+        id(parameter) for head in (model.fc_last, model.fc_penultimate) for parameter in head.parameters()
+    }
+    assert len(body["params"]) + len(heads["params"]) == len(list(model.parameters()))
+    assert (body["lr_scale"], heads["lr_scale"]) == (1, 5)
+    assert heads["weight_decay"] == pytest.approx(body["weight_decay"] / 5)
+
+
+def test_step_seeds_differ():
+    seeds = {step_seed(seed, epoch, step) for seed in range(3) for epoch in range(10) for step in range(40)}
+    assert len(seeds) == 3 * 10 * 40
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda_trains_and_resumes_to_the_same_bits(tmp_path, monkeypatch):
+    whole = run(tmp_path / "whole", device="cuda").result
+    stop_after(monkeypatch, 6)
+    with pytest.raises(TrainingStoppedError):
+        run(tmp_path / "parts", device="cuda")
+    monkeypatch.undo()
+    assert tiny.comparable(run(tmp_path / "parts", device="cuda").result) == tiny.comparable(whole)

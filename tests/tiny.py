@@ -1,0 +1,32 @@
+"""A run of a few hundred milliseconds: 16 x 16 noise with a colored corner that gives the class away."""
+
+import torch
+
+from fsft.imageset import image_set
+from fsft.recipe import recipes
+
+CLASSES = ("red", "green", "blue", "gray")
+
+
+def images(split, count):
+    generator = torch.Generator().manual_seed(len(split))
+    labels = torch.arange(count) % len(CLASSES)
+    pixels = torch.randint(0, 256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    for label in range(3):
+        pixels[labels == label, label, :8, :8] = 255
+    return image_set("tiny", split, pixels.numpy(), labels.numpy(), CLASSES)
+
+
+def data(train_images=64):
+    return images("train", train_images), images("test", 32)
+
+
+def recipe(method="fsft", **changes):
+    settings = {"model": "resnet8", "block": "basic", "epochs": 3, "batch_size": 16, "lr": 0.05}
+    return recipes[f"table1/resnet56/{method}"].reduced(name=f"tiny/{method}", **{**settings, **changes})
+
+
+def comparable(result):
+    """What must be the same, bit for bit, however often the run was interrupted."""
+    history = [{key: value for key, value in entry.items() if key != "seconds"} for entry in result["history"]]
+    return history, result["last"], result["best"], result["weights_sha256"]
