@@ -1,4 +1,4 @@
-"""The command line: ``fsft recipes | train | evaluate | data | verify | book``.
+"""The command line: ``fsft recipes | train | sweep | evaluate | data | verify | book``.
 
 Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
 damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C or SIGTERM, the state is saved.
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsft.recipe import SCHEDULES, Recipe, recipes
+from fsft.options import add_changes, changed, changes_in, grid
+from fsft.recipe import Recipe, recipes
 
 if TYPE_CHECKING:
     from fsft.training import Run
@@ -61,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_recipes(commands)
     _add_train(commands)
+    _add_sweep(commands)
     _add_evaluate(commands)
     _add_data(commands)
     _add_verify(commands)
@@ -88,19 +90,25 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--compile", action="store_true", help="use torch.compile")
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
     command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
-    changes = command.add_argument_group("changes to the recipe (the result tells its distance from the paper's)")
-    changes.add_argument("--epochs", type=int)
-    changes.add_argument("--model")
-    changes.add_argument("--block", choices=("basic", "bottleneck"))
-    changes.add_argument("--dataset")
-    changes.add_argument("--batch-size", type=int)
-    changes.add_argument("--lr", type=float)
-    changes.add_argument("--weight-decay", type=float)
-    changes.add_argument("--schedule", choices=SCHEDULES)
-    changes.add_argument("--beta", type=float)
-    changes.add_argument("--head-lr-scale", type=float)
-    changes.add_argument("--images-per-class", type=int)
+    add_changes(command, lists=False)
     command.set_defaults(command=train_recipe)
+
+
+def _add_sweep(commands: Any) -> None:
+    command = commands.add_parser(
+        "sweep",
+        help="train many recipes and seeds, whatever is not done yet",
+        description="Train what has no result yet, one process per run. The same command again goes on.",
+    )
+    command.add_argument("pattern", nargs="+", help="such as 'table1/resnet56/*'")
+    command.add_argument("--seeds", default="0-3", help="such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on each GPU (default: 1)")
+    command.add_argument("--gpus", default="", help="such as 0,1")
+    _add_folders(command)
+    command.add_argument("--device", help="as in 'fsft train'")
+    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    add_changes(command, lists=True)
+    command.set_defaults(command=sweep_recipes)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -142,12 +150,20 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results-dir", type=Path, default=Path("results"), help="result files (default: results)")
 
 
-def list_recipes(options: argparse.Namespace) -> int:
-    names = fnmatch.filter(recipes, options.pattern)
+def matching(pattern: str) -> list[str]:
+    """Names of the recipes that fit a shell pattern.
+
+    Raises:
+        ValueError: none does.
+    """
+    names = fnmatch.filter(recipes, pattern)
     if not names:
-        raise ValueError(
-            f"expected a pattern that fits some recipe, found {options.pattern!r}; 'fsft recipes' lists all"
-        )
+        raise ValueError(f"expected a pattern that fits some recipe, found {pattern!r}; 'fsft recipes' lists all")
+    return names
+
+
+def list_recipes(options: argparse.Namespace) -> int:
+    names = matching(options.pattern)
     width = max(map(len, names))
     for name in names:
         recipe = recipes[name]
@@ -193,11 +209,7 @@ def changed_recipe(options: argparse.Namespace) -> Recipe:
     """
     if options.recipe not in recipes:
         raise ValueError(f"expected a recipe from 'fsft recipes', found {options.recipe!r}")
-    fields = ("epochs", "model", "block", "dataset", "batch_size", "lr", "weight_decay", "schedule", "beta")
-    fields += ("head_lr_scale", "images_per_class")
-    changes = {field: getattr(options, field) for field in fields if getattr(options, field) is not None}
-    recipe = recipes[options.recipe]
-    return recipe.reduced(**changes) if changes else recipe
+    return changed(recipes[options.recipe], changes_in(options))
 
 
 def summary(recipe: Recipe, run: Run) -> str:
@@ -207,6 +219,25 @@ def summary(recipe: Recipe, run: Run) -> str:
         best = run.result["best"][mode]
         lines.append(f"  {mode:<8}  last epoch {accuracy:.2f} %, best {best['accuracy']:.2f} % (epoch {best['epoch']})")
     return "\n".join(lines)
+
+
+def sweep_recipes(options: argparse.Namespace) -> int:
+    from fsft.sweep import make_jobs, parse_seeds, run_sweep
+
+    if options.jobs < 1:
+        raise ValueError(f"expected --jobs of at least 1, found {options.jobs}")
+    names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
+    common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
+    jobs = make_jobs(
+        names,
+        parse_seeds(options.seeds),
+        list(grid(options)),
+        common,
+        data_dir=options.data_dir,
+        runs_dir=options.runs_dir,
+        results_dir=options.results_dir,
+    )
+    return run_sweep(jobs, at_once=options.jobs, gpus=[gpu for gpu in options.gpus.split(",") if gpu])
 
 
 def evaluate_run(options: argparse.Namespace) -> int:

@@ -82,7 +82,7 @@ class Bottleneck(nn.Module):
         return F.relu(out + self.shortcut(x), inplace=True)
 
 
-BLOCKS: dict[str, tuple[type[nn.Module], int]] = {"basic": (BasicBlock, 2), "bottleneck": (Bottleneck, 3)}
+BLOCKS: dict[str, tuple[type[BasicBlock | Bottleneck], int]] = {"basic": (BasicBlock, 2), "bottleneck": (Bottleneck, 3)}
 
 
 def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
@@ -119,7 +119,7 @@ def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
         for index in range(blocks_per_stage):
             stride = 2 if number > 1 and index == 0 else 1
             blocks.append(block_class(channels, width, stride, shortcut))
-            channels = width * block_class.expansion  # type: ignore[operator]
+            channels = width * block_class.expansion
         stages[f"layer{number}"] = nn.Sequential(*blocks)
     network = nn.Sequential(stages)
     network.apply(he_initialization)

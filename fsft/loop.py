@@ -84,7 +84,7 @@ class Loop:
         make_deterministic(device)
         torch.manual_seed(identity["seed"])
         self.model = build(recipe, train_set.num_classes, train_set.images.shape[-1])
-        self.model.to(device, memory_format=torch.channels_last)
+        self.model.to(device).to(memory_format=torch.channels_last)
         self.forward = torch.compile(self.model) if compile else self.model
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True

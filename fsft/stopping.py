@@ -32,8 +32,8 @@ def stop_request(active: bool) -> Iterator[StopRequest]:
 
     try:
         if active:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                previous[number] = signal.signal(number, note)
+            for wanted in (signal.SIGTERM, signal.SIGINT):
+                previous[wanted] = signal.signal(wanted, note)
     except ValueError:  # not in the main thread, where Python allows no handlers
         pass
     try:

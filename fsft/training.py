@@ -132,4 +132,4 @@ def load_weights(path: Path, device: torch.device, expected_digest: str | None =
     recipe = Recipe.from_dict(saved["recipe"])
     model = build(recipe, len(saved["classes"]))
     model.load_state_dict(saved["model"])
-    return model.to(device, memory_format=torch.channels_last).eval()
+    return model.to(device).to(memory_format=torch.channels_last).eval()

@@ -1,0 +1,67 @@
+"""Command-line options that change a recipe, for ``fsft train`` (one value each) and ``fsft sweep`` (a list each)."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterator
+
+from fsft.recipe import SCHEDULES, Recipe
+
+CHANGES: dict[str, type] = {
+    "epochs": int,
+    "model": str,
+    "block": str,
+    "dataset": str,
+    "batch_size": int,
+    "lr": float,
+    "weight_decay": float,
+    "schedule": str,
+    "beta": float,
+    "head_lr_scale": float,
+    "images_per_class": int,
+}
+CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck")}
+
+
+def add_changes(command: argparse.ArgumentParser, *, lists: bool) -> None:
+    """Add ``--epochs``, ``--lr``, ... to a command; with ``lists`` each takes values separated by commas."""
+    title = "changes to the recipe (a result tells its distance from the paper's)"
+    group = command.add_argument_group(title + ("; several values, separated by commas, make a grid" if lists else ""))
+    for name, kind in CHANGES.items():
+        flag = "--" + name.replace("_", "-")
+        hint = "|".join(CHOICES.get(name, ())) or name.upper()
+        if lists:
+            group.add_argument(flag, type=_list_of(kind), metavar=f"{hint}[,...]")
+        else:
+            group.add_argument(flag, type=kind, metavar=hint)
+
+
+def changed(recipe: Recipe, changes: dict[str, object]) -> Recipe:
+    """The recipe itself without changes, else one derived from it."""
+    return recipe.reduced(**changes) if changes else recipe
+
+
+def changes_in(options: argparse.Namespace) -> dict[str, object]:
+    """The changes that were asked for, each one value."""
+    return {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+
+
+def grid(options: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Every combination of the lists of changes that were asked for; one empty combination without any."""
+    lists = changes_in(options)
+    for values in itertools.product(*lists.values()):  # type: ignore[call-overload]
+        yield dict(zip(lists, values, strict=True))
+
+
+def as_arguments(changes: dict[str, object]) -> list[str]:
+    """The command line that asks for these changes."""
+    return [text for name, value in changes.items() for text in ("--" + name.replace("_", "-"), str(value))]
+
+
+def _list_of(kind: type) -> Callable[[str], list[object]]:
+    def parse(text: str) -> list[object]:
+        return [kind(part) for part in text.split(",")]
+
+    parse.__name__ = f"{kind.__name__} list"  # argparse names it in its error message
+    return parse
