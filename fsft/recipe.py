@@ -96,7 +96,12 @@ class Recipe:
     @property
     def digest(self) -> str:
         """SHA-256 of every field but the names, as hexadecimal digits: equal digests mean equal training."""
-        content = {field: value for field, value in self.as_dict().items() if field not in ("name", "origin")}
+        content = self.as_dict()
+        for field in fields(self):
+            # A field that joined later leaves the digests of all earlier recipes alone, and so their results' names.
+            joined_later = field.metadata.get("joined_later", False)
+            if field.name in ("name", "origin") or (joined_later and getattr(self, field.name) == field.default):
+                del content[field.name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

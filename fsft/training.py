@@ -18,7 +18,7 @@ from fsft.files import folder_lock
 from fsft.loop import Loop, build
 from fsft.progress import ProgressReport
 from fsft.recipe import Recipe
-from fsft.resultfile import read_result, write_result
+from fsft.record import read_result, write_result
 from fsft.stopping import stop_request
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -48,6 +49,22 @@ def test_equal_settings_have_equal_digests_whatever_their_name():
     paper = recipes["table1/resnet56/fsft"]
     assert paper.reduced(name="mine", epochs=20).digest == paper.reduced(epochs=20).digest
     assert paper.reduced(name="mine").distance() == {}
+
+
+def test_a_new_field_keeps_the_names_of_old_results():
+    @dataclass(frozen=True, kw_only=True)
+    class Later(Recipe):
+        dropout: float = field(default=0.0, metadata={"joined_later": True})
+
+    old = recipes["table1/resnet56/fsft"]
+    assert Later(**vars(old)).slug == old.slug
+    assert Later(**vars(old), dropout=0.3).slug != old.slug
+
+
+def test_slugs_of_committed_results_do_not_change():
+    """Files in results/ are found by these names."""
+    assert recipes["table1/resnet56/fsft"].slug == "table1-resnet56-fsft-6b0f41a3"
+    assert recipes["cpu/resnet20/fsft"].slug == "cpu-resnet20-fsft-a76851dc"
 
 
 @pytest.mark.parametrize("steps", [100, 391])

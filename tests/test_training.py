@@ -22,7 +22,7 @@ from fsft.checkpoint import (
 from fsft.files import FolderLockedError, folder_lock
 from fsft.framework import JointNet
 from fsft.loop import TrainingDivergedError, TrainingStoppedError, build, parameter_groups, step_seed
-from fsft.resultfile import read_result
+from fsft.record import read_result
 from fsft.training import load_weights
 
 
@@ -167,7 +167,7 @@ def test_altered_result_is_noticed(tmp_path):
     content = json.loads(path.read_text())
     content["last"]["si"] += 1
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="was altered after it was written"):
+    with pytest.raises(ValueError, match="altered after the run"):
         read_result(path)
 
 

@@ -1,0 +1,145 @@
+"""What a result file must hold, field by field, and sentences about what it lacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+SCHEMA = 1
+
+
+def check_schema(result: Mapping[str, Any]) -> list[str]:
+    """What breaks the schema, one sentence a field."""
+    problems = []
+    for field, (expected, accepts) in _FIELDS.items():
+        value = result.get(field, _MISSING)
+        if value is _MISSING:
+            problems.append(f"field {field}: expected {expected}, found nothing")
+        elif not accepts(value):
+            problems.append(f"field {field}: expected {expected}, found {_short(value)}")
+        else:
+            problems += [
+                f"field {field}{place}: expected {inner}, found {_short(found)}"
+                for place, inner, found in _inside(field, value)
+            ]
+    return problems
+
+
+_MISSING = object()
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _positive(value: Any) -> bool:
+    return _number(value) and value >= 0
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _percent(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 100
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _date(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _filled(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind) and bool(value)
+
+
+def _or_null(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or accepts(value)
+
+
+_Rule = tuple[str, Callable[[Any], bool]]
+_ACCURACIES: _Rule = ("an object of accuracies by inference mode", _filled(dict))
+_FIELDS: dict[str, _Rule] = {
+    "schema": (f"the number {SCHEMA}", lambda value: value == SCHEMA),
+    "recipe": ("the recipe's fields", _filled(dict)),
+    "recipe_name": ("text", _text),
+    "slug": ("text", _text),
+    "seed": ("a whole number of at least 0", _count),
+    "distance": ("an object of [the paper's value, this value]", _object),
+    "history": ("a list of epochs", _filled(list)),
+    "last": _ACCURACIES,
+    "best": _ACCURACIES,
+    "seconds": ("seconds", _positive),
+    "images_per_second": ("a number of at least 0", _positive),
+    "peak_memory_mib": ("MiB or null", _or_null(_positive)),
+    "parameters": ("a whole number", _count),
+    "versions": ("an object", _object),
+    "device": ("an object", _object),
+    "threads": ("a whole number or null", _or_null(_count)),
+    "git": ("an object", _object),
+    "data": ("an object", _object),
+    "weights_sha256": ("text", _text),
+    "precision": ("text", _text),
+    "finished": ("a date and time in ISO 8601", _date),
+}
+_ACCURACY: _Rule = ("a percentage from 0 to 100", _percent)
+_EPOCH: dict[str, _Rule] = {
+    "epoch": ("a whole number", _count),
+    "lr": ("a number", _number),
+    "train_loss": ("a number, or null when it was not finite", _or_null(_number)),
+    "test": _ACCURACIES,
+    "seconds": ("seconds", _positive),
+}
+_BEST: dict[str, _Rule] = {"epoch": ("a whole number", _count), "accuracy": _ACCURACY}
+_DATA: dict[str, _Rule] = {
+    **{f"{split}_sha256": ("text", _text) for split in ("train", "test")},
+    **{f"{split}_images": ("a whole number", _count) for split in ("train", "test")},
+}
+
+
+def _inside(field: str, value: Any) -> Iterator[tuple[str, str, Any]]:
+    """(place, what was expected, what was found) for what is wrong inside a field of the right kind."""
+    if field == "history":
+        for number, entry in enumerate(value, start=1):
+            yield from _broken(_EPOCH, entry, f" of epoch {number}, ")
+            tested = entry.get("test") if isinstance(entry, dict) else None
+            if isinstance(tested, dict):
+                yield from _broken(dict.fromkeys(tested, _ACCURACY), tested, f" of epoch {number}, test.")
+    elif field == "last":
+        yield from _broken(dict.fromkeys(value, _ACCURACY), value, ".")
+    elif field == "best":
+        for mode, entry in value.items():
+            yield from _broken(_BEST, entry, f".{mode}.")
+    elif field == "data":
+        yield from _broken(_DATA, value, ".")
+    elif field == "recipe":
+        yield from _broken({"epochs": ("a whole number", _count)}, value, ".")
+    elif field == "distance":
+        pair = ("[the paper's value, this value]", lambda item: isinstance(item, list) and len(item) == 2)
+        yield from _broken(dict.fromkeys(value, pair), value, ".")
+
+
+def _broken(rules: Mapping[str, _Rule], value: Any, place: str) -> Iterator[tuple[str, str, Any]]:
+    if not isinstance(value, dict):
+        yield place.rstrip(" .,"), "an object", value
+        return
+    for key, (expected, accepts) in rules.items():
+        if not accepts(value.get(key, _MISSING)):
+            yield f"{place}{key}", expected, value.get(key, _MISSING)
+
+
+def _short(value: Any) -> str:
+    return "nothing" if value is _MISSING else repr(value)[:60]
