@@ -131,6 +131,7 @@ def _add_data(commands: Any) -> None:
 def _add_verify(commands: Any) -> None:
     command = commands.add_parser("verify", help="check every result file, and name what was altered")
     command.add_argument("--results-dir", type=Path, default=Path("results"))
+    command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="weights that are here are checked too")
     command.set_defaults(command=verify_results)
 
 
@@ -281,7 +282,7 @@ def handle_data(options: argparse.Namespace) -> int:
 def verify_results(options: argparse.Namespace) -> int:
     from fsft.results import verify
 
-    problems = verify(options.results_dir)
+    problems = verify(options.results_dir, options.runs_dir)
     for problem in problems:
         print(problem, file=sys.stderr)
     count = len(list(options.results_dir.glob("*.json")))

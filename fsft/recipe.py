@@ -85,7 +85,8 @@ class Recipe:
 
     def distance(self) -> dict[str, list[Any]]:
         """The fields that differ from the paper's recipe: ``{field: [the paper's value, this value]}``."""
-        paper = recipes[self.origin].as_dict() if self.origin in recipes else {}
+        paper_recipe = recipes.get(self.origin or self.name)
+        paper = {} if paper_recipe is None else paper_recipe.as_dict()
         own = self.as_dict()
         return {
             field: [paper[field], own[field]]
@@ -155,12 +156,12 @@ def _table1() -> dict[str, Recipe]:
     """Table 1, and the same networks with basic blocks, since the paper leaves the block open."""
     table = {}
     for model in ("resnet56", "resnet110", "resnet164"):
-        for block, suffix in (("bottleneck", ""), ("basic", "-basic")):
-            if model == "resnet164" and block == "basic":
-                continue  # ResNet-164 is a bottleneck network everywhere
-            for method in METHODS:
-                name = f"table1/{model}{suffix}/{method}"
-                table[name] = Recipe(name=name, model=model, block=block, method=method)
+        for method in METHODS:
+            name = f"table1/{model}/{method}"
+            table[name] = Recipe(name=name, model=model, method=method)
+            if model != "resnet164":  # which has bottlenecks everywhere
+                basic = f"table1/{model}-basic/{method}"
+                table[basic] = table[name].reduced(name=basic, block="basic")
     return table
 
 

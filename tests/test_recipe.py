@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -23,6 +23,11 @@ def test_defaults_are_the_papers():
     assert (recipe.schedule, recipe.milestones, recipe.gamma) == ("step", (0.5, 0.75), 0.1)
     assert (recipe.beta, recipe.head_lr_scale, recipe.images_per_class) == (1, 1, None)
     assert recipe.distance() == {}
+    assert recipes["table1/resnet110-basic/fsft"].distance() == {"block": ["bottleneck", "basic"]}
+
+
+def test_a_papers_name_with_other_values_has_a_distance():
+    assert replace(recipes["table1/resnet56/fsft"], epochs=20).distance() == {"epochs": [300, 20]}
 
 
 def test_names_slugs_and_digests_do_not_collide():
