@@ -161,7 +161,8 @@ def spread(values: list[float]) -> dict[str, float]:
 def print_tables(report: dict[str, Any], precisions: list[str]) -> None:
     device = report["environment"]["device"]
     print(
-        f"\n{device['name']}, {report['environment']['threads']} threads, torch {report['environment']['versions']['torch']}"
+        f"\n{device['name']}, {report['environment']['threads']} threads, "
+        f"torch {report['environment']['versions']['torch']}"
     )
     print("\nImages per second, batch 128, and ratio to the plain loop (median, least and most of neighboring turns)")
     for row in report["loop"]:

@@ -245,21 +245,16 @@ def evaluate_run(options: argparse.Namespace) -> int:
     import torch
 
     from fsft.checkpoint import load_state
-    from fsft.data import channel_statistics, load_dataset
+    from fsft.data import channel_statistics
     from fsft.evaluation import evaluate
-    from fsft.training import load_weights
+    from fsft.training import load_weights, recipe_data
 
     path = options.run / "weights.pt"
     if not path.exists():
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
     recipe = Recipe.from_dict(load_state(path)["recipe"])
     model = load_weights(path, torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")))
-    train_set, test_set = (
-        load_dataset(recipe.dataset, split, options.data_dir, **dict(recipe.dataset_options))
-        for split in ("train", "test")
-    )
-    if recipe.images_per_class is not None:
-        train_set = train_set.subset(recipe.images_per_class, seed=0)
+    train_set, test_set = recipe_data(recipe, options.data_dir)
     statistics = channel_statistics(train_set.images)
     for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
         print(f"{mode:<8}  {accuracy:.2f} %")

@@ -36,9 +36,7 @@ class EpochPlan:
         return EpochPlan(self.order.to(device), self.shift.to(device), self.flip.to(device))
 
     def batch(self, step: int, batch_size: int) -> EpochPlan:
-        """Slice ``step`` (from 0) of the plan; the last one may be shorter, and one beyond the end raises
-        ``IndexError``.
-        """
+        """Slice ``step`` (from 0) of the plan; the last may be shorter, and ``IndexError`` beyond it."""
         if not 0 <= step * batch_size < len(self):
             raise IndexError(
                 f"step {step} of batch size {batch_size} is outside a plan of {len(self)} samples"
@@ -90,22 +88,17 @@ def epoch_plan(
 
 
 def crop(images: Tensor, shift: Tensor, pad: int = 4) -> Tensor:
-    """Cut each image, zero-padded by ``pad`` pixels on every side, at its own shift: ``images`` (B, C, H, W)
-    -> (B, C, H, W).
+    """Cut each image, zero-padded by ``pad`` pixels on every side, at its own shift.
 
-    ``images`` are the raw uint8 pixels: black is padded *before* normalizing, as torchvision's
-    ``RandomCrop(H, padding=pad)`` does. ``shift`` (B, 2) integers in [0, 2 * pad] on the same device; ``pad``
-    itself gives the image back.
+    (B, C, H, W) -> (B, C, H, W). ``images`` are the raw uint8 pixels: black is padded *before* normalizing,
+    as torchvision's ``RandomCrop(H, padding=pad)`` does. ``shift`` (B, 2) integers in [0, 2 * pad] on the
+    same device; ``pad`` itself gives the image back.
     """
     if images.ndim != 4 or shift.shape != (len(images), 2):
         found = f"{tuple(images.shape)} and {tuple(shift.shape)}"
         raise ValueError(f"expected images (B, C, H, W) and shift (B, 2), found {found}")
     # Only on the CPU: on a GPU the comparison would make the host wait for the device at every step.
-    if (
-        shift.device.type == "cpu"
-        and shift.numel()
-        and not 0 <= int(shift.min()) <= int(shift.max()) <= 2 * pad
-    ):
+    if shift.device.type == "cpu" and ((shift < 0) | (shift > 2 * pad)).any():
         raise ValueError(f"expected shifts in [0, {2 * pad}], found {int(shift.min())} to {int(shift.max())}")
     batch, channels, height, width = images.shape
     padded = F.pad(images, (pad, pad, pad, pad))
@@ -151,13 +144,9 @@ def normalize(
     std = torch.as_tensor(std, dtype=torch.float32, device=images.device)
     if not mean.shape == std.shape == (images.shape[1],):
         found = f"{tuple(mean.shape)} and {tuple(std.shape)}"
-        raise ValueError(f"expected mean and std of shape ({images.shape[1]},), one per channel, found {found}")
-    values = (
-        images.to(torch.float32)
-        .mul_((1 / (255 * std))[:, None, None])
-        .sub_((mean / std)[:, None, None])
-        .to(dtype)
-    )
+        raise ValueError(f"expected mean and std of shape ({images.shape[1]},), found {found}")
+    scale, offset = 1 / (255 * std), mean / std
+    values = images.to(torch.float32).mul_(scale[:, None, None]).sub_(offset[:, None, None]).to(dtype)
     # The layout is changed last: on the CPU converting uint8 to channels_last floats in one step is three
     # times slower.
     return values.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

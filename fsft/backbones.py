@@ -107,7 +107,8 @@ def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
         step = 3 * layers_per_block
         below = max(1, (depth - 2) // step) * step + 2
         raise ValueError(
-            f"expected a depth of {step}n + 2 for {block} blocks, found {depth}; the nearest are {below} and {below + step}"
+            f"expected a depth of {step}n + 2 for {block} blocks, found {depth}; "
+            f"the nearest are {below} and {below + step}"
         )
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     stages["stem"] = nn.Sequential(

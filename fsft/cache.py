@@ -21,12 +21,11 @@ FOLDER = ".fsft-cache"
 def cached(
     data_dir: Path, key: str, signature: str, build: Callable[[], ImageSet], *, fresh: bool = False
 ) -> ImageSet:
-    """``build()``, or the copy of its result that an earlier call stored in
-    ``data_dir``/.fsft-cache/``key``.npz.
+    """The result of ``build()``, or the copy of it that an earlier call stored.
 
-    The copy is used when it was stored with the same ``signature`` and its content still has the stored
-    fingerprint. Otherwise, or with ``fresh``, the data set is built again and stored; except with ``fresh``,
-    a line on stderr says why.
+    The copy is ``data_dir``/.fsft-cache/``key``.npz. It is used when it was stored with the same
+    ``signature`` and its content still has the stored fingerprint. Otherwise, or with ``fresh``, the data set
+    is built again and stored; except with ``fresh``, a line on stderr says why.
     """
     path = data_dir / FOLDER / f"{key}.npz"
     if not fresh and path.exists():
@@ -38,9 +37,8 @@ def cached(
         # A damaged file can make zipfile, numpy and json raise nearly anything; the copy is expendable
         # whatever it was.
         except Exception as error:
-            _say(
-                f"{path}: the cached copy cannot be used ({type(error).__name__}: {error}); reading the data set again"
-            )
+            why = f"{type(error).__name__}: {error}"
+            _say(f"{path}: the cached copy is damaged ({why}); reading the data set again")
     data = build()
     try:
         _store(path, data, signature)

@@ -71,7 +71,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of a state dict: the same weights give the same digest in any file."""
+    """SHA-256 over names, dtypes, shapes and bytes of a state dict: equal weights have equal digests in any file."""
     digest = hashlib.sha256()
     for name, tensor in state.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

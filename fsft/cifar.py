@@ -1,8 +1,11 @@
-"""CIFAR-100 from the official archive, its unpacked folder, or a tree of class folders: the same arrays from each."""
+"""CIFAR-100 from the official archive, its unpacked folder, or a tree of class folders: the same arrays from
+each.
+"""
 
 from __future__ import annotations
 
 import os
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from PIL import Image
 from fsft.cache import cached
 from fsft.cifar_archive import ARCHIVE, FIX, FOLDER, MD5, read_archive
 from fsft.imagefiles import decode, folder_entries, list_tree
-from fsft.imageset import DataError, ImageSet, image_set, problem
+from fsft.imageset import ImageSet, image_set, problem
 
 TREE = "cifar100"
 # Fingerprints of the decoded images in canonical order: a class-folder tree has no MD5 of its own to check.
@@ -34,16 +37,17 @@ CLASSES = tuple(_NAMES.split())
 
 
 def cifar100(split: str, data_dir: Path, *, fresh: bool = False) -> ImageSet:
-    """The ``split`` of CIFAR-100 found in ``data_dir``, in the canonical order: by class, then by original file name.
+    """The ``split`` of CIFAR-100 found in ``data_dir``, by class and then by original file name.
 
-    Looks for ``cifar-100-python.tar.gz``, ``cifar-100-python/`` and ``cifar100/{train,test}/<class>/<file>.webp``
-    (or .png), and takes the first that exists; if that is damaged it is an error, never a reason to take the next.
+    Looks for ``cifar-100-python.tar.gz``, ``cifar-100-python/`` and
+    ``cifar100/{train,test}/<class>/<file>.webp`` (or .png), and takes the first that exists; if that is
+    damaged it is an error, never a reason to take the next.
     """
     source = find_source(data_dir)
     key = f"cifar100-{split}"
     if source.name != TREE:
         files = [source] if source.is_file() else [source / split, source / "meta"]
-        signature = " ".join(f"{file} {_size(file)}" for file in files)
+        signature = " ".join(f"{file.name} {_size(file)}" for file in files)
         return cached(data_dir, key, signature, lambda: _from_archive(source, split), fresh=fresh)
     root, remedy = source / split, f"unpack the data again or {FIX}"
     tree = list_tree(root, remedy)
@@ -76,7 +80,7 @@ def find_source(data_dir: Path) -> Path:
 
 
 def download_cifar100(data_dir: str | os.PathLike[str]) -> Path:
-    """Download the official archive (169 MB, checked by MD5, not unpacked) into ``data_dir``; returns its path."""
+    """Download the official archive (169 MB) into ``data_dir``, check its MD5, and return its path."""
     from torchvision.datasets import CIFAR100
     from torchvision.datasets.utils import check_md5, download_url
 
@@ -87,7 +91,7 @@ def download_cifar100(data_dir: str | os.PathLike[str]) -> Path:
         if not target.is_file() or not check_md5(target, MD5[ARCHIVE]):
             download_url(CIFAR100.url, part.parent, filename=part.name, md5=MD5[ARCHIVE])
             os.replace(part, target)
-    except (OSError, RuntimeError) as error:
+    except (OSError, HTTPException, RuntimeError) as error:
         remedy = "check the connection and the free space and run `fsft data download cifar100` again"
         raise problem(target, f"the archive from {CIFAR100.url}", str(error), remedy) from None
     return target
@@ -96,7 +100,7 @@ def download_cifar100(data_dir: str | os.PathLike[str]) -> Path:
 def _from_archive(source: Path, split: str) -> ImageSet:
     images, labels, classes = read_archive(source, split)
     counts = np.bincount(labels, minlength=len(classes)).tolist()
-    _check_counts(dict(zip(classes, counts, strict=False)), split, source / split, f"delete it and {FIX}")
+    _check_counts(dict(zip(classes, counts, strict=True)), split, source / split, f"delete it and {FIX}")
     return image_set("cifar100", split, images, labels, classes)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fsft.cifar import cifar100, download_cifar100, find_source
 from fsft.imagefiles import image_folder
-from fsft.imageset import DataError, ImageSet, channel_statistics
+from fsft.imageset import DataError, ImageSet, channel_statistics, problem
 from fsft.photodigits import photodigits
 
 __all__ = [
@@ -43,7 +43,8 @@ def load_dataset(
     ``data_dir``. ``cifar100``: no options. ``imagefolder:<path>``: option ``image_size`` (32). The last two
     keep their decoded images in ``data_dir``/.fsft-cache.
 
-    Raises: DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
+    Raises:
+        DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
     """
     return _load(name, split, Path(data_dir), options)
 
@@ -51,13 +52,13 @@ def load_dataset(
 def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fresh: bool = False) -> ImageSet:
     kind, _, place = name.partition(":")
     if kind not in OPTIONS or (kind == "imagefolder") != bool(place):
-        raise DataError(f"expected a data set name ({', '.join(NAMES)}), found {name!r}; choose one of these")
+        raise problem("data set", ", ".join(NAMES), repr(name), "choose one of these")
     if split not in SPLITS:
-        raise DataError(f"{name}: expected split 'train' or 'test', found {split!r}; choose one of these")
+        raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
     for option in options:
         if option not in OPTIONS[kind]:
-            known = ", ".join(OPTIONS[kind]) or "no options"
-            raise DataError(f"{name}: expected {known}, found the unknown option {option!r}; leave it out")
+            known = f"the options {', '.join(OPTIONS[kind])}" if OPTIONS[kind] else "no options"
+            raise problem(name, known, f"the unknown option {option!r}", "leave it out")
     if kind == "photodigits":
         return photodigits(split, **options)
     if kind == "cifar100":
@@ -66,8 +67,10 @@ def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fre
 
 
 def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:
-    """Read both splits from their files (not from the cache) and report what is there; raises ``DataError``
-    if anything is wrong.
+    """Read both splits from their files, not from the cache, and report what is there.
+
+    Raises:
+        DataError: something is missing, incomplete or damaged.
     """
     lines = [name]
     if name == "cifar100":

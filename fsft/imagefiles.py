@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fsft.cache import cached
-from fsft.imageset import DataError, ImageSet, image_set
+from fsft.imageset import DataError, ImageSet, image_set, problem
 
 # Only these decoders are offered to a file, whatever its content says it is.
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP")
@@ -46,27 +46,24 @@ class ImageTree:
 
 
 def folder_entries(path: Path, fix: str) -> list[os.DirEntry[str]]:
-    """Entries of a folder without the hidden ones, by name; ``fix`` says what to do when it cannot be read."""
+    """Entries of a folder by name, without the hidden ones; ``fix`` ends the message of an error."""
     try:
         with os.scandir(path) as entries:
-            return sorted(
-                (entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name
-            )
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+        return sorted(shown, key=lambda entry: entry.name)
     except FileNotFoundError:
-        raise DataError(f"{path}: expected a folder, found nothing; {fix}") from None
+        raise problem(path, "a folder", "nothing", fix) from None
     except NotADirectoryError:
-        raise DataError(f"{path}: expected a folder, found a file; remove it and {fix}") from None
+        raise problem(path, "a folder", "a file", f"remove it and {fix}") from None
     except PermissionError:
-        raise DataError(
-            f"{path}: expected a readable folder, found no permission to read it; change its permissions"
-        ) from None
+        raise problem(path, "a readable folder", "no permission", "change its permissions") from None
 
 
 def list_tree(root: Path, fix: str) -> ImageTree:
     """List the images of ``root``/<class>/; other files are ignored. ``fix`` ends the message of an error."""
     classes = [entry.name for entry in folder_entries(root, fix) if entry.is_dir()]
     if not classes:
-        raise DataError(f"{root}: expected one folder per class, found none; {fix}")
+        raise problem(root, "one folder per class", "none", fix)
     paths: list[Path] = []
     labels: list[int] = []
     digest = hashlib.sha256()
@@ -77,9 +74,7 @@ def list_tree(root: Path, fix: str) -> ImageTree:
             try:
                 size = entry.stat().st_size
             except OSError as error:
-                raise DataError(
-                    f"{entry.path}: expected an image file, found: {error.strerror}; {fix}"
-                ) from None
+                raise problem(entry.path, "an image file", str(error.strerror), fix) from None
             paths.append(root / name / entry.name)
             labels.append(label)
             digest.update(os.fsencode(f"{name}/{entry.name} {size}\n"))
@@ -89,8 +84,9 @@ def list_tree(root: Path, fix: str) -> ImageTree:
 def decode(
     tree: ImageTree, transform: Callable[[Image.Image, Path], Image.Image], size: int, fix: str
 ) -> np.ndarray:
-    """Decode every file and apply ``transform`` (which returns a ``size`` x ``size`` RGB image): uint8 (n, 3,
-    size, size).
+    """All images of the tree as uint8 (n, 3, size, size).
+
+    ``transform`` makes a ``size`` x ``size`` RGB image of each file; ``fix`` ends the message of an error.
     """
     images = np.empty((len(tree.paths), size, size, 3), dtype=np.uint8)
 
@@ -102,13 +98,10 @@ def decode(
                     images[index] = np.asarray(transform(image, path))
             except DataError:
                 raise
-            # Pillow's decoders raise many kinds of exception on damaged files (OSError, SyntaxError,
-            # struct.error, ...).
+            # Pillow's decoders raise many kinds of exception on damaged files.
             except Exception as error:
-                raise DataError(
-                    f"{path}: expected an image file, found one that cannot be read ({type(error).__name__}: "
-                    f"{str(error).replace(str(path), 'it')}); {fix}"
-                ) from None
+                found = f"one that cannot be read ({type(error).__name__})"
+                raise problem(path, "an image file", found, fix) from None
         return len(part)
 
     count = len(tree.paths)
@@ -132,29 +125,26 @@ def image_folder(
     same in both splits.
     """
     if not isinstance(image_size, int) or image_size < 1:
-        raise DataError(
-            f"imagefolder: expected image_size to be a positive integer, found {image_size!r}; choose one"
-        )
+        raise problem("imagefolder", "image_size to be a positive integer", repr(image_size), "choose one")
     fix = "give imagefolder:<path> a folder with train/<class>/<image> and test/<class>/<image>"
     names = {entry.name for entry in folder_entries(path, fix)}
     held_out = "val" if "val" in names and "test" not in names else "test"
     trees = {"train": list_tree(path / "train", fix), "test": list_tree(path / held_out, fix)}
     odd = sorted(set(trees["train"].classes) ^ set(trees["test"].classes))
     if odd:
-        raise DataError(
-            f"{path}: expected the same classes in train and {held_out}, found {odd[0]!r} in only one of them; {fix}"
+        raise problem(
+            path, f"the same classes in train and {held_out}", f"{odd[0]!r} in only one of them", fix
         )
     tree = trees[split]
     for name, count in tree.counts().items():
         if count == 0:
-            raise DataError(
-                f"{tree.root / name}: expected image files ({', '.join(SUFFIXES)}), found none; {fix}"
-            )
+            raise problem(tree.root / name, f"image files ({', '.join(SUFFIXES)})", "none", fix)
+
+    def transform(image: Image.Image, _: Path) -> Image.Image:
+        return center_square(image, image_size)
 
     def build() -> ImageSet:
-        images = decode(
-            tree, lambda image, _: center_square(image, image_size), image_size, "remove or replace it"
-        )
+        images = decode(tree, transform, image_size, "remove or replace it")
         return image_set(f"imagefolder:{path}", split, images, tree.labels, tree.classes)
 
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]

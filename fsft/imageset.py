@@ -12,13 +12,11 @@ from torch import Tensor
 
 
 class DataError(ValueError):
-    """A data set is missing, damaged or asked for wrongly; the message says what was expected, what was found
-    and what to do.
-    """
+    """A data set is missing, damaged or asked for wrongly."""
 
 
 def problem(where: object, expected: str, found: str, remedy: str) -> DataError:
-    """The one sentence that every ``DataError`` says: where, what was expected, what was found, what to do."""
+    """The one sentence of a ``DataError``: where, what was expected, what was found, what to do."""
     return DataError(f"{where}: expected {expected}, found {found}; {remedy}")
 
 
@@ -81,9 +79,7 @@ class ImageSet:
 
 
 def fingerprint(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
-    """SHA-256 (hex) of shape, pixels, labels and class names: the same data has the same fingerprint,
-    whatever file it came from.
-    """
+    """SHA-256 (hex) of shape, pixels, labels and class names, whatever files they came from."""
     digest = hashlib.sha256(json.dumps([list(images.shape), list(classes)]).encode())
     digest.update(images.contiguous().numpy().data)
     digest.update(labels.contiguous().numpy().astype("<i8").data)
@@ -116,8 +112,7 @@ def image_set(
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over all pixels: uint8 (n, 3, H, W) -> two float64 (3,),
-    white being 1.
+    """Mean and standard deviation of each channel: uint8 (n, 3, H, W) -> two float64 (3,), white being 1.
 
     The standard deviation is the population's (divided by the number of pixels). Computed from exact sums, so
     the result does not depend on the order of the images, the device or the number of threads.

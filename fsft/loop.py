@@ -129,7 +129,7 @@ class Loop:
         self.model.train()
         while state.step < self.steps_per_epoch and not stop and not self._enough():
             batch = draws.batch(state.step, recipe.batch_size)
-            x = augment.flip(augment.crop(self.images[batch.order], batch.shift), batch.flip)
+            x = augment.flip(augment.crop(self.images.index_select(0, batch.order), batch.shift), batch.flip)
             x = augment.normalize(x, self.mean, self.std, channels_last=True)
             self.set_learning_rate()
             torch.manual_seed(step_seed(self.identity["seed"], state.epoch, state.step))  # for dropout
@@ -212,7 +212,7 @@ class Loop:
         self.save(folder)
         state = self.state
         raise TrainingStoppedError(
-            f"stopped by {signal.Signals(stop.signal_number).name} in epoch {state.epoch + 1} of {self.recipe.epochs}, "
+            f"stopped by {signal.Signals(stop.signal_number).name} in epoch {state.epoch + 1} of {self.recipe.epochs} "
             f"after {state.step} of {self.steps_per_epoch} steps; saved in {folder}: the same command goes on from here",
             stop.signal_number,
         )

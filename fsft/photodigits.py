@@ -1,14 +1,13 @@
-"""``photodigits``: real handwritten digits pasted on crops of real photographs, made in memory in about a
-second.
+"""``photodigits``: real handwritten digits pasted on crops of real photographs, made in memory.
 
 Both come with scikit-learn (``load_digits``, ``load_sample_images``), so nothing is downloaded. The digits
 are 8x8 scans, enlarged to 12-22 pixels and tinted; the photographs are cut into ten regions of different
 look, one per class. Each image also has its ground truth: a mask of the digit's pixels and its bounding box.
 Training and test set share neither a digit nor a photo pixel.
 
-All arithmetic is on integers (or on integers that float64 holds exactly) and all draws are raw PCG64 output,
-so the bytes do not depend on the machine; a JPEG decoder that differs in the photographs would, and the data
-set's fingerprint tells.
+All arithmetic is on integers and all draws are raw PCG64 output, so the bytes do not depend on the machine
+(nor on a BLAS and its threads). A JPEG decoder that reads the photographs differently would change them; the
+data set's fingerprint tells.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fsft.imageset import DataError, ImageSet, image_set
+from fsft.imageset import ImageSet, image_set, problem
 
 SIZE = 32
 DIGIT_SIZES = range(12, 23)
@@ -33,7 +32,7 @@ REGIONS = (
     (0, 350, 200, 545, 300),
     (0, 545, 140, 640, 427),
     (0, 90, 90, 330, 200),
-    (0, 80, 240, 345, 330),
+    (0, 80, 240, 330, 330),
     (0, 0, 335, 300, 427),
     (0, 330, 300, 545, 427),
     (1, 180, 95, 435, 340),
@@ -45,16 +44,29 @@ PHOTO_SHAPE = (427, 640, 3)
 # for testing.
 TRAIN_REGION = 5 / 8
 TRAIN_DIGITS = 0.7
-DRAWS = 12
+DRAWS = (
+    "label",
+    "correlated",
+    "region",
+    "scale",
+    "y",
+    "x",
+    "digit",
+    "digit_size",
+    "digit_y",
+    "digit_x",
+    "contrast",
+    "tint",
+)
 BLOCK = 500
 
 
 def photodigits(
     split: str, *, size: int | None = None, seed: int = 0, background_correlation: float = 0.0
 ) -> ImageSet:
-    """The ``split`` ("train" or "test") of photodigits with ``size`` images (default 10,000 / 2,000),
-    balanced over 10 classes.
+    """The ``split`` ("train" or "test") of photodigits: ``size`` images, balanced over 10 classes.
 
+    The default size is 10,000 for training and 2,000 for testing.
     With probability ``background_correlation`` the background is cut from the class's own region of the
     photographs, otherwise from a region drawn uniformly from all ten. It changes the backgrounds only:
     digits, places and sizes of one seed stay.
@@ -70,46 +82,48 @@ def photodigits(
         background_correlation,
     )
     draws = _Draws(seed, split, count)
-    labels = np.argsort(draws.column(0), kind="stable") % 10
+    labels = np.argsort(draws.column("label"), kind="stable") % 10
     backgrounds, _ = _backgrounds(split, labels, background_correlation, draws)
     coverage = _digits(split, labels, draws)
     images = np.empty((count, 3, SIZE, SIZE), dtype=np.uint8)
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
-        colors = _colors(backgrounds[block], coverage[block], draws, block)
-        images[block] = _paste(backgrounds[block], coverage[block], colors)
+        rgb, opacity = _unpack(backgrounds[block]), coverage[block].astype(np.uint16)
+        images[block] = _paste(rgb, opacity, _colors(rgb, opacity, draws, block))
     masks = coverage >= 128
     return image_set("photodigits", split, images, labels, CLASSES, masks=masks, boxes=_boxes(masks))
 
 
 def _require(condition: bool, option: str, expected: str, found: Any) -> None:
     if not condition:
-        raise DataError(f"photodigits: expected {option} to be {expected}, found {found!r}; change it")
+        raise problem("photodigits", f"{option} to be {expected}", repr(found), "change it")
 
 
 class _Draws:
-    """Columns of random numbers, one row per image; the raw output of PCG64, which NumPy promises never to
-    change.
+    """Columns of random numbers, one row per image.
+
+    They are raw output of PCG64, which NumPy promises never to change.
     """
 
     def __init__(self, seed: int, split: str, count: int) -> None:
         sequence = np.random.SeedSequence(entropy=seed, spawn_key=(0 if split == "train" else 1,))
-        raw = np.asarray(np.random.PCG64(sequence).random_raw(count * DRAWS), dtype=np.uint64)
-        self._table = (raw >> np.uint64(32)).astype(np.int64).reshape(DRAWS, count)
+        raw = np.asarray(np.random.PCG64(sequence).random_raw(count * len(DRAWS)), dtype=np.uint64)
+        self._table = (raw >> np.uint64(32)).astype(np.int64).reshape(len(DRAWS), count)
 
-    def column(self, index: int) -> np.ndarray:
+    def column(self, name: str) -> np.ndarray:
         """Integers in [0, 2**32)."""
-        return np.asarray(self._table[index])
+        return np.asarray(self._table[DRAWS.index(name)])
 
-    def below(self, index: int, high: np.ndarray | int) -> np.ndarray:
+    def below(self, name: str, high: np.ndarray | int) -> np.ndarray:
         """Integers in [0, high), per image."""
-        return np.asarray((self._table[index] * high) >> 32)
+        return np.asarray((self._table[DRAWS.index(name)] * high) >> 32)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tiles:
-    """Every photo region at every scale in one flat array of packed RGB pixels; ``start``, ``height``,
-    ``width`` (10, scales).
+    """Every photo region at every scale in one flat array of packed RGB pixels.
+
+    ``start``, ``height`` and ``width`` (10, scales) say where each one lies and how large it is.
     """
 
     pixels: np.ndarray
@@ -122,13 +136,12 @@ def _photos() -> list[np.ndarray]:
     # Imported where it is used: it takes longer to import than the other data sets take to load.
     from sklearn.datasets import load_sample_images
 
-    photos = [np.asarray(photo) for photo in load_sample_images().images]
-    if len(photos) < 2 or any(photo.shape != PHOTO_SHAPE for photo in photos[:2]):
-        raise DataError(
-            f"photodigits: expected two photographs of shape {PHOTO_SHAPE} in scikit-learn's sample images, found "
-            f"{[photo.shape for photo in photos]}; reinstall scikit-learn"
-        )
-    return photos[:2]
+    photos = [np.asarray(photo) for photo in load_sample_images().images[:2]]
+    shapes = [photo.shape for photo in photos]
+    if shapes != [PHOTO_SHAPE, PHOTO_SHAPE]:
+        expected = f"two photographs of shape {PHOTO_SHAPE} in scikit-learn"
+        raise problem("photodigits", expected, str(shapes), "reinstall scikit-learn")
+    return photos
 
 
 def _part(region: tuple[int, int, int, int, int], split: str) -> tuple[slice, slice]:
@@ -143,14 +156,17 @@ def _part(region: tuple[int, int, int, int, int], split: str) -> tuple[slice, sl
     return slice(y0, y1), slice(x0, x1)
 
 
-def _shrink_matrix(length: int, side: int) -> np.ndarray:
-    """Overlaps, in 1/32 pixel, of each of the pixels shrunk by side/32 with each of ``length`` pixels; rows
-    sum to ``side``.
+def _shrink(values: np.ndarray, side: int) -> np.ndarray:
+    """Integer ``values`` (length, ...) averaged over windows of side/32 pixels along the first axis, times
+    ``side``.
+
+    From running sums, at edges in units of 1/32 pixel: a window may begin and end within a pixel.
     """
-    edges = np.arange(length * SIZE // side + 1) * side
-    low, high = edges[:-1, None], edges[1:, None]
-    pixel = np.arange(length)[None] * SIZE
-    return np.clip(np.minimum(high, pixel + SIZE) - np.maximum(low, pixel), 0, None).astype(np.float64)
+    whole, part = np.divmod(np.arange(len(values) * SIZE // side + 1) * side, SIZE)
+    after = np.concatenate([values, np.zeros_like(values[:1])])
+    before = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)]) * SIZE
+    part = part.reshape(-1, *[1] * (values.ndim - 1))
+    return np.diff(before[whole] + after[whole] * part, axis=0)
 
 
 def _tiles(split: str) -> _Tiles:
@@ -158,15 +174,12 @@ def _tiles(split: str) -> _Tiles:
     flat, starts, shapes, offset = [], [], [], 0
     for region in REGIONS:
         rows, columns = _part(region, split)
-        part = photos[region[0]][rows, columns].astype(np.float64)
+        part = photos[region[0]][rows, columns].astype(np.int64)
         for side in CROP_SIDES:
-            down, across = _shrink_matrix(part.shape[0], side), _shrink_matrix(part.shape[1], side)
-            sums = np.einsum("yh,hwc->ywc", down, part, optimize=True)
-            sums = np.einsum("xw,ywc->yxc", across, sums, optimize=True).astype(np.int64)
+            sums = _shrink(_shrink(part, side).swapaxes(0, 1), side).swapaxes(0, 1)
             shrunk = (sums + side * side // 2) // (side * side)
-            flat.append(
-                (shrunk[..., 0] | shrunk[..., 1] << 8 | shrunk[..., 2] << 16).astype(np.uint32).ravel()
-            )
+            packed = shrunk[..., 0] | shrunk[..., 1] << 8 | shrunk[..., 2] << 16
+            flat.append(packed.astype(np.uint32).ravel())
             starts.append(offset)
             shapes.append(shrunk.shape[:2])
             offset += len(flat[-1])
@@ -182,25 +195,26 @@ def _backgrounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Packed RGB backgrounds uint32 (n, 32, 32) and the region (n,) each was cut from."""
     tiles = _tiles(split)
-    own = draws.column(1) < round(correlation * 2**32)
-    region = np.where(own, labels, draws.below(2, len(REGIONS)))
-    scale = draws.below(3, len(CROP_SIDES))
+    own = draws.column("correlated") < round(correlation * 2**32)
+    region = np.where(own, labels, draws.below("region", len(REGIONS)))
+    scale = draws.below("scale", len(CROP_SIDES))
     width = tiles.width[region, scale]
-    y = draws.below(4, tiles.height[region, scale] - SIZE + 1)
-    x = draws.below(5, width - SIZE + 1)
+    y = draws.below("y", tiles.height[region, scale] - SIZE + 1)
+    x = draws.below("x", width - SIZE + 1)
     corner = tiles.start[region, scale] + y * width + x
     step = np.arange(SIZE)
     return tiles.pixels[(corner[:, None] + step * width[:, None])[:, :, None] + step], region
 
 
 def _enlarge_matrix(size: int) -> np.ndarray:
-    """Linear interpolation from 8 to ``size`` pixels, in units of 1/(2 size): integer weights (size, 8); rows
-    sum to 2 size.
+    """Linear interpolation from 8 to ``size`` pixels: weights (size, 8).
+
+    In units of 1/(2 size), so that they are integers; rows sum to 2 size.
     """
     position = np.clip((2 * np.arange(size) + 1) * 8 - size, 0, 14 * size)
     low = np.minimum(position // (2 * size), 6)
     share = position - low * 2 * size
-    weights = np.zeros((size, 8), dtype=np.float64)
+    weights = np.zeros((size, 8), dtype=np.int64)
     weights[np.arange(size), low] = 2 * size - share
     weights[np.arange(size), low + 1] = share
     return weights
@@ -218,7 +232,11 @@ def _digit_bank(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         part = index[:cut] if split == "train" else index[cut:]
         chosen.append(part)
         counts.append(len(part))
-    return digits.images[np.concatenate(chosen)], np.cumsum([0, *counts[:-1]]), np.array(counts)
+    return (
+        digits.images[np.concatenate(chosen)].astype(np.int64),
+        np.cumsum([0, *counts[:-1]]),
+        np.array(counts),
+    )
 
 
 def _digits(split: str, labels: np.ndarray, draws: _Draws) -> np.ndarray:
@@ -228,17 +246,17 @@ def _digits(split: str, labels: np.ndarray, draws: _Draws) -> np.ndarray:
     enlarged = np.zeros((len(DIGIT_SIZES), len(bank), largest + 1, largest + 1), dtype=np.uint8)
     for index, size in enumerate(DIGIT_SIZES):
         weights = _enlarge_matrix(size)
-        ink = (weights @ bank @ weights.T).astype(np.int64)
+        ink = weights @ bank @ weights.T
         # 3/2: interpolation thins the strokes; the full ink (16) of the scan is rarely reached in between.
         full = 16 * (2 * size) ** 2
         enlarged[index, :, :size, :size] = np.minimum(ink * 255 * 3 // (2 * full), 255)
-    digit = first[labels] + draws.below(6, counts[labels])
-    row = draws.below(7, len(DIGIT_SIZES))
+    digit = first[labels] + draws.below("digit", counts[labels])
+    row = draws.below("digit_size", len(DIGIT_SIZES))
     room = SIZE - np.array(DIGIT_SIZES)[row] + 1
     step = np.arange(SIZE)
     # Outside the digit's square both indices point to its last row or column, which is zero.
-    down = step - draws.below(8, room)[:, None]
-    across = step - draws.below(9, room)[:, None]
+    down = step - draws.below("digit_y", room)[:, None]
+    across = step - draws.below("digit_x", room)[:, None]
     down = np.where((down < 0) | (down > largest), largest, down)
     across = np.where((across < 0) | (across > largest), largest, across)
     return np.asarray(
@@ -247,31 +265,34 @@ def _digits(split: str, labels: np.ndarray, draws: _Draws) -> np.ndarray:
 
 
 def _unpack(packed: np.ndarray) -> np.ndarray:
-    return np.stack([(packed >> np.uint32(shift)) & np.uint32(255) for shift in (0, 8, 16)], axis=1)
+    """Packed RGB (n, 32, 32) -> uint16 (n, 3, 32, 32)."""
+    channels = [(packed >> np.uint32(shift)) & np.uint32(255) for shift in (0, 8, 16)]
+    return np.stack(channels, axis=1, dtype=np.uint16, casting="unsafe")
 
 
-def _colors(backgrounds: np.ndarray, coverage: np.ndarray, draws: _Draws, block: slice) -> np.ndarray:
-    """Ink color (n, 3): brighter than a dark background, darker than a bright one, by a random amount and
-    with a random tint.
+def _colors(rgb: np.ndarray, opacity: np.ndarray, draws: _Draws, block: slice) -> np.ndarray:
+    """Ink color uint16 (n, 3): brighter than a dark background, darker than a bright one.
+
+    The contrast and the tint are random.
     """
-    rgb = _unpack(backgrounds).astype(np.int64)
+    # The weights sum to 256, so 16 bits hold the weighted sum of bytes.
     luma = (77 * rgb[:, 0] + 150 * rgb[:, 1] + 29 * rgb[:, 2]) >> 8
-    weight = coverage.astype(np.int64)
-    under = (luma * weight).sum((1, 2)) // weight.sum((1, 2))
-    contrast = 64 + draws.below(10, 64)[block]
+    weighted = np.multiply(luma, opacity, dtype=np.uint32)
+    under = weighted.sum((1, 2), dtype=np.int64) // opacity.sum((1, 2), dtype=np.int64)
+    contrast = 64 + draws.below("contrast", 64)[block]
     base = np.where(under < 128, under + contrast, under - contrast)
     # The three tints share one draw: 24 of its 32 bits, 8 each.
-    bits = draws.column(11)[block]
+    bits = draws.column("tint")[block]
     tint = np.stack([((bits >> shift) & 255) * 81 >> 8 for shift in (8, 16, 24)], axis=1) - 40
-    return np.clip(base[:, None] + tint, 0, 255)
+    return np.clip(base[:, None] + tint, 0, 255).astype(np.uint16)
 
 
-def _paste(backgrounds: np.ndarray, coverage: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    rgb = _unpack(backgrounds).astype(np.uint16)
-    opacity = coverage.astype(np.uint16)[:, None]
+def _paste(rgb: np.ndarray, opacity: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """uint8 (n, 3, 32, 32): the ink mixed with the background."""
+    opacity = opacity[:, None]
     # At most 255 * 255 + 127, so 16 bits hold it.
-    mixed = rgb * (255 - opacity) + colors.astype(np.uint16)[:, :, None, None] * opacity + np.uint16(127)
-    return (mixed // np.uint16(255)).astype(np.uint8)
+    mixed = rgb * (255 - opacity) + colors[:, :, None, None] * opacity + 127
+    return (mixed // 255).astype(np.uint8)
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ class ProgressReport:
 
     Args:
         style: one of :data:`STYLES`. ``auto`` is a bar in a terminal or a notebook, and lines when headless: the
-            output is redirected, or ``FSFT_HEADLESS`` is set, as the book builder does (a bar saved in a page is stuck).
+            output is redirected, or ``FSFT_HEADLESS`` is set, as the book builder does (in a page a bar is stuck).
         title: what is trained.
         epochs, steps_per_epoch: the whole run.
     """

@@ -26,7 +26,8 @@ class Recipe:
     Attributes:
         name: where it stands in the paper, such as ``table1/resnet56/fsft``; free for reduced recipes.
         dataset: a name that :func:`fsft.load_dataset` knows.
-        dataset_options: options of that data set, as (name, value) pairs.
+        dataset_options: options of that data set, as (name, value) pairs; photodigits' ``size`` and
+            ``background_correlation`` change the training set alone.
         model, block, shortcut: see :func:`fsft.backbone`.
         method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6).
         augment: on training images, in this order: ``crop`` (4 black pixels of padding) and ``flip``.
@@ -38,7 +39,7 @@ class Recipe:
             to zero, ``onecycle`` rises over the first 30 % of the steps and falls to zero; both along a half cosine.
         beta: weight of the penultimate classifier, eq. 3.
         head_lr_scale: multiplies the joint classifiers' learning rate and divides their weight decay. The paper's
-            setting is 1. A row of a joint classifier sees a positive example once in T + 1, so short runs may want more.
+            setting is 1. A row of a joint classifier sees a positive once in T + 1 views, so short runs may want more.
         images_per_class: use only so many training images of each class, drawn by seed 0; None for all.
         origin: name of the paper's recipe that a reduced one derives from.
     """

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from fsft import files, train
+from fsft import files, load_dataset, train
 from fsft.checkpoint import (
     DamagedFileError,
     checkpoints,
@@ -23,7 +23,7 @@ from fsft.files import FolderLockedError, folder_lock
 from fsft.framework import JointNet
 from fsft.loop import TrainingDivergedError, TrainingStoppedError, build, parameter_groups, step_seed
 from fsft.record import read_result
-from fsft.training import load_weights
+from fsft.training import load_weights, recipe_data
 
 
 def run(folder, recipe=None, **options):
@@ -308,6 +308,14 @@ def test_head_lr_scale_reaches_the_joint_classifiers_alone():
     assert len(body["params"]) + len(heads["params"]) == len(list(model.parameters()))
     assert (body["lr_scale"], heads["lr_scale"]) == (1, 5)
     assert heads["weight_decay"] == pytest.approx(body["weight_decay"] / 5)
+
+
+def test_training_options_leave_the_test_set_alone():
+    usual = tiny.recipe(dataset="photodigits", dataset_options=(("size", 100),))
+    shortcut = usual.reduced(dataset_options=(("size", 100), ("background_correlation", 1.0)), images_per_class=5)
+    (train_a, test_a), (train_b, test_b) = recipe_data(usual, "data"), recipe_data(shortcut, "data")
+    assert test_a.sha256 == test_b.sha256 == load_dataset("photodigits", "test").sha256
+    assert train_a.sha256 != train_b.sha256 and (len(train_a), len(train_b)) == (100, 50)
 
 
 def test_step_seeds_differ():

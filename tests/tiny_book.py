@@ -1,0 +1,100 @@
+"""A repository with a two-chapter book, for the tests of the machinery."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from fsft.book.lint import setup_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMETERS = 'profile = "quick"\ndata_dir = "data"\nseeds = 2\nrate = 0.1\nruns_dir = None'
+FIGURE = """
+import matplotlib.pyplot as plt
+from fsft import plots
+
+plots.style()
+fig, ax = plt.subplots()
+ax.plot([1, 2, 3])
+plots.show(fig, alt=f"A line that rises from {1} to {3} in two steps.")
+"""
+TABLE = """
+import pandas as pd
+
+plots.table(pd.DataFrame({"model": ["a < b"], "accuracy": [12.345]}), caption="Accuracy by model")
+"""
+PRINTS = """
+import os
+import sys
+from pathlib import Path
+
+for step in range(3):
+    print(f"\\rstep {step}", end="", flush=True)
+print()
+print(Path.cwd(), data_dir, profile, os.environ["FSFT_HEADLESS"], sys.prefix, object())
+print("a " + "warning", file=sys.stderr)
+"""
+TIMING = "import time\nprint(time.time_ns())"
+
+
+def notebook(*cells, title="A chapter", parameters=PARAMETERS, repository=None):
+    """A notebook as it is committed: title, setup cell, parameters, then `cells` (a str is a code cell)."""
+    body = [
+        new_markdown_cell(f"# {title}\n\nThe claim under test, by {{cite:t}}`fsft`: $f \\odot M_j$."),
+        new_code_cell(setup_cell(repository), metadata={"tags": ["hide-input"]}),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *(new_code_cell(cell.strip()) if isinstance(cell, str) else cell for cell in cells),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for number, cell in enumerate(body):
+        cell["id"] = f"cell-{number}"
+    return new_notebook(cells=body, metadata={"kernelspec": kernel})
+
+
+def executed(*cells):
+    """An executed notebook with these cells after the title; code cells count up."""
+    result = notebook(*cells)
+    count = 0
+    for cell in result.cells:
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+    return result
+
+
+def rich_notebook():
+    timing = new_code_cell(TIMING, metadata={"tags": ["timing"]})
+    references = new_markdown_cell("## References\n\n```{bibliography}\n:filter: docname in docnames\n```")
+    return notebook(
+        new_markdown_cell("## A picture\n\nSee [the second chapter](02_b.ipynb)."),
+        FIGURE,
+        TABLE,
+        PRINTS,
+        timing,
+        references,
+    )
+
+
+def make(root: Path, chapters: dict, repository: str | None = None) -> Path:
+    """Write the repository: the real settings and package, a short table of contents, and `chapters`."""
+    (root / "notebooks").mkdir(parents=True)
+    shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
+    for name in ("references.bib", "references.md", "status.md"):
+        shutil.copyfile(ROOT / "book" / name, root / "book" / name)
+    shutil.copyfile(ROOT / "_config.yml", root / "_config.yml")
+    (root / "fsft").symlink_to(ROOT / "fsft")
+    (root / "book" / "index.md").write_text("# The book\n\nIt starts [here](../notebooks/01_a.ipynb).\n")
+    urls = f'[project.urls]\nRepository = "{repository}"\n' if repository else ""
+    (root / "pyproject.toml").write_text(f'[project]\nname = "fsft"\n{urls}')
+    entries = "".join(f"  - file: notebooks/{name}\n" for name in chapters)
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n"
+        + entries
+        + "  - file: book/status\n  - file: book/references\n"
+    )
+    for name, chapter in chapters.items():
+        (root / "notebooks" / f"{name}.ipynb").write_text(nbformat.writes(chapter) + "\n")
+    return root
