@@ -213,7 +213,8 @@ class Loop:
         state = self.state
         raise TrainingStoppedError(
             f"stopped by {signal.Signals(stop.signal_number).name} in epoch {state.epoch + 1} of {self.recipe.epochs} "
-            f"after {state.step} of {self.steps_per_epoch} steps; saved in {folder}: the same command goes on from here",
+            f"after {state.step} of {self.steps_per_epoch} steps; saved in {folder}: "
+            "the same command goes on from here",
             stop.signal_number,
         )
 
