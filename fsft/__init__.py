@@ -22,6 +22,7 @@ _HOME = {
     "modes": "framework",
     "predict": "framework",
     "backbone": "backbones",
+    "as_stages": "stages",
     "DataError": "data",
     "ImageSet": "data",
     "channel_statistics": "data",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from fsft.recipe import Recipe as Recipe
     from fsft.recipe import profile_recipe as profile_recipe
     from fsft.recipe import recipes as recipes
+    from fsft.stages import as_stages as as_stages
     from fsft.training import Run as Run
     from fsft.training import train as train
 

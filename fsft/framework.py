@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.backbones import feature_shapes
 from fsft.masks import joint_labels, masked_average_pool, quadrant_masks
+from fsft.stages import feature_shapes
 
 MODES = ("si", "ag-last", "ag", "sd")
 
@@ -54,7 +54,8 @@ class JointNet(nn.Module):
         stages: named stages, see :func:`fsft.backbone`. They are used as they are, not copied.
         num_classes: N.
         taps: names of the stages whose features are masked and classified: penultimate, then last. A single name gives
-            the network of eq. 2, without the penultimate classifier. The last tap must be the last stage.
+            the network of eq. 2, without the penultimate classifier. The last tap must be the last stage. None takes
+            the last two stages. Between stages, a pre-activation network is tapped before its next BN-ReLU.
         masks: function (height, width) -> (M, height, width); M must not depend on the size.
         self_distill: adds the classifier Fc(.; mu) of eq. 6, which sees the unmasked features of the last stage.
         input_size: side of the input images in pixels, used once to find the channels at the taps.
@@ -67,19 +68,20 @@ class JointNet(nn.Module):
         self,
         stages: nn.Sequential,
         num_classes: int,
-        taps: tuple[str, ...] = ("layer2", "layer3"),
+        taps: tuple[str, ...] | None = None,
         masks: Callable[[int, int], Tensor] = quadrant_masks,
         self_distill: bool = False,
         input_size: int = 32,
     ):
         super().__init__()
         shapes = feature_shapes(stages, input_size)
+        taps = tuple(shapes)[-2:] if taps is None else tuple(taps)
         _check_taps(taps, tuple(shapes))
         if num_classes < 1:
             raise ValueError(f"expected at least one class, found num_classes={num_classes}")
         self.stages = stages
         self.num_classes = num_classes
-        self.taps = tuple(taps)
+        self.taps = taps
         for name in taps:
             # Buffers: they follow .to(device), but are derived from the taps, so checkpoints need not hold them.
             self.register_buffer(f"masks_{name}", masks(*shapes[name][1:]), persistent=False)
