@@ -27,7 +27,8 @@ class Recipe:
         name: where it stands in the paper, such as ``table1/resnet56/fsft``; free for reduced recipes.
         dataset: a name that :func:`fsft.load_dataset` knows.
         dataset_options: options of that data set, as (name, value) pairs.
-        model, block, shortcut: see :func:`fsft.backbone`.
+        model, block, shortcut: see :func:`fsft.backbone`; a Wide ResNet has ``basic`` blocks and shortcut ``B``, a
+            PyramidNet shortcut ``A``.
         method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6).
         augment: on training images, in this order: ``crop`` (4 black pixels of padding) and ``flip``.
         epochs: passes over the training images; the incomplete last batch of each is left out.
@@ -153,15 +154,26 @@ def _expect(condition: bool, field: str, expected: str, found: object) -> None:
 
 
 def _table1() -> dict[str, Recipe]:
-    """Table 1, and the same networks with basic blocks, since the paper leaves the block open."""
+    """Table 1, and the networks whose block the paper leaves open with the other one.
+
+    ResNet-164 has bottlenecks everywhere in the literature, WRN-28-10 has basic blocks by definition.
+    """
+    networks = {
+        "resnet56": ("resnet56", "bottleneck", "B"),
+        "resnet110": ("resnet110", "bottleneck", "B"),
+        "resnet164": ("resnet164", "bottleneck", "B"),
+        "wrn28-10": ("wrn28-10", "basic", "B"),
+        "pyramidnet": ("pyramidnet110-270", "basic", "A"),
+    }
+    variants = {"resnet56": "basic", "resnet110": "basic", "pyramidnet": "bottleneck"}
     table = {}
-    for model in ("resnet56", "resnet110", "resnet164"):
+    for key, (model, block, shortcut) in networks.items():
         for method in METHODS:
-            name = f"table1/{model}/{method}"
-            table[name] = Recipe(name=name, model=model, method=method)
-            if model != "resnet164":  # which has bottlenecks everywhere
-                basic = f"table1/{model}-basic/{method}"
-                table[basic] = table[name].reduced(name=basic, block="basic")
+            name = f"table1/{key}/{method}"
+            table[name] = Recipe(name=name, model=model, block=block, shortcut=shortcut, method=method)
+            if key in variants:
+                variant = f"table1/{key}-{variants[key]}/{method}"
+                table[variant] = table[name].reduced(name=variant, block=variants[key])
     return table
 
 
