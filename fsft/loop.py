@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft import augment
 from fsft.backbones import backbone
+from fsft.batches import EpochBatches
 from fsft.checkpoint import load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.data import ImageSet, channel_statistics
 from fsft.evaluation import evaluate
@@ -118,23 +118,16 @@ class Loop:
 
     def train_epoch(self, stop: StopRequest, report: ProgressReport) -> bool:
         """The steps that are left of the current epoch; False when asked to stop before its end."""
-        recipe, state, begin = self.recipe, self.state, time.perf_counter()
-        draws = augment.epoch_plan(
-            len(self.images),
-            self.identity["seed"],
-            state.epoch,
-            crop="crop" in recipe.augment,
-            flip="flip" in recipe.augment,
-        ).to(self.device)
+        seed, state, begin = self.identity["seed"], self.state, time.perf_counter()
+        batches = EpochBatches(self.recipe, self.images, self.labels, (self.mean, self.std), seed, state.epoch)
         self.model.train()
         while state.step < self.steps_per_epoch and not stop and not self._enough():
-            batch = draws.batch(state.step, recipe.batch_size)
-            x = augment.flip(augment.crop(self.images[batch.order], batch.shift), batch.flip)
-            x = augment.normalize(x, self.mean, self.std, channels_last=True)
+            batch = batches[state.step]
             self.set_learning_rate()
-            torch.manual_seed(step_seed(self.identity["seed"], state.epoch, state.step))  # for dropout
+            torch.manual_seed(step_seed(seed, state.epoch, state.step))  # for dropout
             with self.autocast():
-                loss = self.loss(self.forward(x), self.labels[batch.order])
+                output = self.forward(batch.images)
+                loss = torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)

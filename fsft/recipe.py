@@ -6,6 +6,7 @@ the paper's values. Smaller runs are derived with :meth:`Recipe.reduced` and kno
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ from typing import Any
 
 METHODS = ("baseline", "fsft", "fsft-sd")
 SCHEDULES = ("step", "cosine", "onecycle")
-AUGMENTATIONS = ("crop", "flip")
+AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
 PROFILES = ("quick", "laptop", "paper")
 
 
@@ -30,7 +31,8 @@ class Recipe:
         model, block, shortcut: see :func:`fsft.backbone`; a Wide ResNet has ``basic`` blocks and shortcut ``B``, a
             PyramidNet shortcut ``A``.
         method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6).
-        augment: on training images, in this order: ``crop`` (4 black pixels of padding) and ``flip``.
+        augment: on training images, always in this order: ``crop`` (4 black pixels of padding), ``flip``, and after
+            normalization ``cutout`` and ``mixup``.
         epochs: passes over the training images; the incomplete last batch of each is left out.
         batch_size: images per step.
         lr: learning rate; the peak with ``onecycle``.
@@ -40,6 +42,8 @@ class Recipe:
         beta: weight of the penultimate classifier, eq. 3.
         head_lr_scale: multiplies the joint classifiers' learning rate and divides their weight decay. The paper's
             setting is 1. A row of a joint classifier sees a positive example once in T + 1, so short runs may want more.
+        cutout_length: side of Cutout's hole in pixels; its authors use 8 on CIFAR-100.
+        mixup_alpha: Mixup's shares are drawn from Beta(alpha, alpha).
         images_per_class: use only so many training images of each class, drawn by seed 0; None for all.
         origin: name of the paper's recipe that a reduced one derives from.
     """
@@ -51,7 +55,7 @@ class Recipe:
     block: str = "bottleneck"
     shortcut: str = "B"
     method: str = "baseline"
-    augment: tuple[str, ...] = AUGMENTATIONS
+    augment: tuple[str, ...] = ("crop", "flip")
     epochs: int = 300
     batch_size: int = 128
     lr: float = 0.1
@@ -64,17 +68,19 @@ class Recipe:
     head_lr_scale: float = 1.0
     images_per_class: int | None = None
     origin: str | None = None
+    cutout_length: int = dataclasses.field(default=8, metadata={"joined_later": True})
+    mixup_alpha: float = dataclasses.field(default=1.0, metadata={"joined_later": True})
 
     def __post_init__(self) -> None:
         _expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
         _expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
         _expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
-        for field in ("epochs", "batch_size", "lr", "head_lr_scale"):
-            value = getattr(self, field)
-            _expect(math.isfinite(value) and value > 0, field, "a positive number", value)
-        for field in ("momentum", "weight_decay", "beta"):
-            value = getattr(self, field)
-            _expect(math.isfinite(value) and value >= 0, field, "a number of at least 0", value)
+        for name in ("epochs", "batch_size", "lr", "head_lr_scale", "cutout_length", "mixup_alpha"):
+            value = getattr(self, name)
+            _expect(math.isfinite(value) and value > 0, name, "a positive number", value)
+        for name in ("momentum", "weight_decay", "beta"):
+            value = getattr(self, name)
+            _expect(math.isfinite(value) and value >= 0, name, "a number of at least 0", value)
         if self.images_per_class is not None:
             _expect(self.images_per_class > 0, "images_per_class", "None or a positive number", self.images_per_class)
 

@@ -117,6 +117,8 @@ def test_learning_rate_stays_within_its_peak(schedule, progress):
         ("schedule", "linear", "expected one of"),
         ("augment", ("rotate",), "expected a subset of"),
         ("epochs", 0, "expected a positive number, found 0"),
+        ("cutout_length", 0, "expected a positive number"),
+        ("mixup_alpha", -1.0, "expected a positive number"),
         ("lr", math.nan, "expected a positive number, found nan"),
         ("weight_decay", -1, "expected a number of at least 0"),
         ("images_per_class", 0, "expected None or a positive number"),
