@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-METHODS = ("baseline", "fsft", "fsft-sd")
+TABLE1_METHODS = ("baseline", "fsft", "fsft-sd")
+TRANSFORM_AFTER = ("after-layer1", "after-layer2", "after-layer3")
+METHODS = (*TABLE1_METHODS, "sla", "sla-sd", "sla+fsft", *TRANSFORM_AFTER)
 SCHEDULES = ("step", "cosine", "onecycle")
 AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
 PROFILES = ("quick", "laptop", "paper")
@@ -30,7 +32,8 @@ class Recipe:
         dataset_options: options of that data set, as (name, value) pairs.
         model, block, shortcut: see :func:`fsft.backbone`; a Wide ResNet has ``basic`` blocks and shortcut ``B``, a
             PyramidNet shortcut ``A``.
-        method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6).
+        method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6); ``sla`` (four rotations), ``sla-sd`` or
+            ``sla+fsft``; ``after-layer1``, ``2``, ``3``: masks after that stage, one joint classifier at the end.
         augment: on training images, always in this order: ``crop`` (4 black pixels of padding), ``flip``, and after
             normalization ``cutout`` and ``mixup``.
         epochs: passes over the training images; the incomplete last batch of each is left out.
@@ -174,13 +177,34 @@ def _table1() -> dict[str, Recipe]:
     variants = {"resnet56": "basic", "resnet110": "basic", "pyramidnet": "bottleneck"}
     table = {}
     for key, (model, block, shortcut) in networks.items():
-        for method in METHODS:
+        for method in TABLE1_METHODS:
             name = f"table1/{key}/{method}"
             table[name] = Recipe(name=name, model=model, block=block, shortcut=shortcut, method=method)
             if key in variants:
                 variant = f"table1/{key}-{variants[key]}/{method}"
                 table[variant] = table[name].reduced(name=variant, block=variants[key])
     return table
+
+
+def _resnet110() -> dict[str, Recipe]:
+    """Tables 2 and 5 and Figure 4, all with ResNet-110; what Table 1 has already is not repeated.
+
+    Cutout and Mixup follow "their experimental setups" in the paper; the setting of Section 4 is kept for them here.
+    SLA with self-distillation is not in the paper.
+    """
+    crop_flip = ("crop", "flip")
+    settings: dict[str, dict[str, Any]] = {
+        "table2/resnet110/cutout": {"method": "baseline", "augment": (*crop_flip, "cutout")},
+        "table2/resnet110/cutout+fsft": {"method": "fsft", "augment": (*crop_flip, "cutout")},
+        "table2/resnet110/mixup": {"method": "baseline", "augment": (*crop_flip, "mixup")},
+        "table2/resnet110/mixup+fsft": {"method": "fsft", "augment": (*crop_flip, "mixup")},
+        "table2/resnet110/sla": {"method": "sla"},
+        "table2/resnet110/sla+fsft": {"method": "sla+fsft"},
+        "sla/resnet110/sla-sd": {"method": "sla-sd"},
+    }
+    settings |= {f"table5/resnet110/{method}": {"method": method} for method in TRANSFORM_AFTER}
+    settings |= {f"fig4/resnet110/beta-{n / 10}": {"method": "fsft", "beta": n / 10} for n in range(1, 10)}
+    return {name: Recipe(name=name, **changes) for name, changes in settings.items()}
 
 
 def _cpu() -> dict[str, Recipe]:
@@ -195,11 +219,12 @@ def _cpu() -> dict[str, Recipe]:
             schedule="onecycle",
             weight_decay=5e-4,
         )
-        for method in METHODS
+        for method in TABLE1_METHODS
     }
 
 
 recipes: dict[str, Recipe] = _table1()
+recipes.update(_resnet110())
 recipes.update(_cpu())
 
 
@@ -207,11 +232,14 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
     """The recipe that the course's notebooks train in a profile.
 
     ``quick`` illustrates on photodigits in seconds, ``laptop`` shows the method on CIFAR-100 in minutes, ``paper`` is
-    Table 1's ResNet-56. Both short profiles raise the joint classifiers' learning rate (``head_lr_scale``), without
-    which a few epochs leave them undertrained; chapter 4 shows this.
+    Table 1's ResNet-56, or the ResNet-110 of Tables 2 and 5 for methods that stand only there. Both short profiles
+    raise the joint classifiers' learning rate (``head_lr_scale``), without which a few epochs leave them undertrained;
+    chapter 4 shows this.
     """
     _expect(profile in PROFILES, "profile", f"one of {PROFILES}", profile)
-    paper = recipes[f"table1/resnet56/{method}"]
+    _expect(method in METHODS, "method", f"one of {METHODS}", method)
+    places = ("table1/resnet56", "table2/resnet110", "table5/resnet110", "sla/resnet110")
+    paper = next(recipes[f"{place}/{method}"] for place in places if f"{place}/{method}" in recipes)
     if profile == "paper":
         return paper.reduced(**changes) if changes else paper
     short: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}

@@ -15,7 +15,8 @@ from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.data import ImageSet, load_dataset
 from fsft.evaluation import resolve_precision
 from fsft.files import folder_lock
-from fsft.loop import Loop, build
+from fsft.loop import Loop
+from fsft.networks import build
 from fsft.progress import ProgressReport
 from fsft.recipe import Recipe
 from fsft.record import read_result, write_result

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsft import Recipe, profile_recipe, recipes
-from fsft.loop import build
+from fsft.networks import build
 
 
 def test_defaults_are_the_papers():

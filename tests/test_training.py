@@ -21,7 +21,8 @@ from fsft.checkpoint import (
 )
 from fsft.files import FolderLockedError, folder_lock
 from fsft.framework import JointNet
-from fsft.loop import TrainingDivergedError, TrainingStoppedError, build, parameter_groups, step_seed
+from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
+from fsft.networks import build, parameter_groups
 from fsft.record import read_result
 from fsft.training import load_weights
 
