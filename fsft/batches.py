@@ -45,7 +45,8 @@ class EpochBatches:
         ).to(images.device)
         self.centers = self.mixing = None
         if "cutout" in recipe.augment:
-            self.centers = cutout_centers(len(images), *images.shape[2:], seed, epoch).to(images.device)
+            height, width = images.shape[2:]
+            self.centers = cutout_centers(len(images), height, width, seed, epoch).to(images.device)
         if "mixup" in recipe.augment:
             self.mixing = mixup_plan(self.steps, recipe.batch_size, seed, epoch, recipe.mixup_alpha).to(images.device)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -91,16 +89,16 @@ def pyramidnet(depth: int, alpha: int, block: str = "basic", shortcut: str = "A"
     if rest or blocks_per_stage < 1:
         step = 3 * layers_per_block
         raise ValueError(f"expected a depth of {step}n + 2 for {block} blocks, found pyramidnet{depth}-{alpha}")
-    stages: OrderedDict[str, nn.Sequential] = OrderedDict()
-    stages["stem"] = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
+    network = nn.Sequential()
+    network.add_module("stem", nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)))
     channels, exact_width = 16, 16.0
     for number in (1, 2, 3):
-        stage = stages[f"layer{number}"] = nn.Sequential()
+        stage = nn.Sequential()
         for index in range(blocks_per_stage):
             exact_width += alpha / (3 * blocks_per_stage)
             stage.append(block_class(channels, round(exact_width), 2 if number > 1 and index == 0 else 1))
             channels = round(exact_width) * block_class.expansion
-    stages["layer3"].extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])
-    network = nn.Sequential(stages)
+        network.add_module(f"layer{number}", stage)
+    stage.extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])
     network.apply(he_initialization)
     return network

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,16 +53,16 @@ def wide_resnet(
     blocks_per_stage, rest = divmod(depth - 4, 6)
     if rest or blocks_per_stage < 1 or widen < 1:
         raise ValueError(f"expected a depth of 6n + 4 and a factor of at least 1, found wrn{depth}-{widen}")
-    stages: OrderedDict[str, nn.Sequential] = OrderedDict()
-    stages["stem"] = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False))
+    network = nn.Sequential()
+    network.add_module("stem", nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False)))
     channels = 16
     for number, width in enumerate((16 * widen, 32 * widen, 64 * widen), start=1):
         strides = [1 if number == 1 else 2] + [1] * (blocks_per_stage - 1)
-        stage = stages[f"layer{number}"] = nn.Sequential()
+        stage = nn.Sequential()
         for stride in strides:
             stage.append(WideBlock(channels, width, stride, dropout))
             channels = width
-    stages["layer3"].extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])
-    network = nn.Sequential(stages)
+        network.add_module(f"layer{number}", stage)
+    stage.extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])
     network.apply(he_initialization)
     return network
