@@ -14,7 +14,9 @@ _HOME = {
     "apply_masks": "masks",
     "joint_labels": "masks",
     "masked_average_pool": "masks",
+    "no_masks": "masks",
     "quadrant_masks": "masks",
+    "four_rotations": "rotations",
     "JointNet": "framework",
     "JointOutput": "framework",
     "PlainNet": "framework",
@@ -22,6 +24,7 @@ _HOME = {
     "modes": "framework",
     "predict": "framework",
     "backbone": "backbones",
+    "as_stages": "stages",
     "DataError": "data",
     "ImageSet": "data",
     "channel_statistics": "data",
@@ -54,10 +57,13 @@ if TYPE_CHECKING:
     from fsft.masks import apply_masks as apply_masks
     from fsft.masks import joint_labels as joint_labels
     from fsft.masks import masked_average_pool as masked_average_pool
+    from fsft.masks import no_masks as no_masks
     from fsft.masks import quadrant_masks as quadrant_masks
     from fsft.recipe import Recipe as Recipe
     from fsft.recipe import profile_recipe as profile_recipe
     from fsft.recipe import recipes as recipes
+    from fsft.rotations import four_rotations as four_rotations
+    from fsft.stages import as_stages as as_stages
     from fsft.training import Run as Run
     from fsft.training import train as train
 

@@ -38,14 +38,12 @@ class EpochPlan:
     def batch(self, step: int, batch_size: int) -> EpochPlan:
         """Slice ``step`` (from 0) of the plan; the last may be shorter, and ``IndexError`` beyond it."""
         if not 0 <= step * batch_size < len(self):
-            raise IndexError(
-                f"step {step} of batch size {batch_size} is outside a plan of {len(self)} samples"
-            )
+            raise IndexError(f"step {step} of batch size {batch_size} is outside a plan of {len(self)} samples")
         part = slice(step * batch_size, (step + 1) * batch_size)
         return EpochPlan(self.order[part], self.shift[part], self.flip[part])
 
 
-def _raw(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
+def raw_draws(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
     """``count`` raw 64-bit draws of a stream of its own.
 
     NumPy promises that ``SeedSequence`` and the raw output of ``PCG64`` never change; it does not for
@@ -76,14 +74,14 @@ def epoch_plan(
         raise ValueError(f"expected seed >= 0 and epoch >= 0, found {seed} and {epoch}")
     order = np.arange(num_images, dtype=np.int64)
     if shuffle:
-        order = np.argsort(_raw(seed, epoch, 0, num_images), kind="stable").astype(np.int64)
+        order = np.argsort(raw_draws(seed, epoch, 0, num_images), kind="stable").astype(np.int64)
     shift = np.full((num_images, 2), pad, dtype=np.int64)
     if crop:
-        high = _raw(seed, epoch, 1, 2 * num_images) >> np.uint64(32)
+        high = raw_draws(seed, epoch, 1, 2 * num_images) >> np.uint64(32)
         shift = ((high * np.uint64(2 * pad + 1)) >> np.uint64(32)).astype(np.int64).reshape(num_images, 2)
     mirrored = np.zeros(num_images, dtype=np.bool_)
     if flip:
-        mirrored = (_raw(seed, epoch, 2, num_images) >> np.uint64(63)).astype(np.bool_)
+        mirrored = (raw_draws(seed, epoch, 2, num_images) >> np.uint64(63)).astype(np.bool_)
     return EpochPlan(torch.from_numpy(order), torch.from_numpy(shift), torch.from_numpy(mirrored))
 
 

@@ -1,7 +1,7 @@
-"""Backbones as named stages, so that FSFT can tap the feature map after any of them (Section 4.1).
+"""Backbones as named stages, so that FSFT can tap the feature map after any of them (Sections 4.1 and 4.2).
 
-A backbone is an ``nn.Sequential`` of ``stem, layer1, layer2, layer3``; pooling and classifiers belong to the networks
-in :mod:`fsft.framework`. "ResNet-110" names two different networks in the literature, with basic blocks (6n + 2 layers)
+A backbone is an ``nn.Sequential`` of ``stem, layer1, layer2, ...``; pooling and classifiers belong to the networks in
+:mod:`fsft.framework`. "ResNet-110" names two different networks in the literature, with basic blocks (6n + 2 layers)
 or bottlenecks (9n + 2); the paper does not say which it used, so ``block`` is a visible argument.
 """
 
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from fsft.pyramid import pyramidnet
+from fsft.stages import as_stages, he_initialization, pad_channels
+from fsft.stages import feature_shapes as feature_shapes
+from fsft.wide import wide_resnet
 
 
 class PadShortcut(nn.Module):
@@ -21,10 +26,10 @@ class PadShortcut(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
         self.stride = stride
-        self.extra_channels = out_channels - in_channels
+        self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra_channels))
+        return pad_channels(x[:, :, :: self.stride, :: self.stride], self.out_channels)
 
 
 def projection_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
@@ -127,45 +132,55 @@ def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
     return network
 
 
-def he_initialization(module: nn.Module) -> None:
-    """He et al. (2015), fan-out, for convolutions: variance 2 / (k * k * out_channels)."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+IMAGENET_RESNETS = {
+    "resnet18": "basic",
+    "resnet34": "basic",
+    "resnet50": "bottleneck",
+    "resnet101": "bottleneck",
+    "resnet152": "bottleneck",
+}
 
 
-def backbone(name: str, **options: str) -> nn.Sequential:
+def imagenet_resnet(name: str, block: str | None = None, shortcut: str = "B") -> nn.Sequential:
+    """A ResNet for 224 x 224 images (Section 4.2): torchvision's, with random weights, up to its last feature map.
+
+    Returns:
+        ``nn.Sequential`` with children ``stem, layer1, ..., layer4``: images (B, 3, H, W) to features
+        (B, C, H/32, W/32) with C = 512 (ResNet-18 and 34) or 2048; 224 pixels give 7 x 7 maps.
+    """
+    from torchvision import models  # here, because it takes a second that the other backbones need not wait
+
+    expected = IMAGENET_RESNETS[name]
+    if block not in (None, expected) or shortcut != "B":
+        raise ValueError(f"expected block {expected!r} and shortcut 'B' for {name}, found {block!r} and {shortcut!r}")
+    names = {"maxpool": "stem", **{f"layer{number}": f"layer{number}" for number in (1, 2, 3, 4)}}
+    return as_stages(getattr(models, name)(weights=None), names)
+
+
+def backbone(name: str, **options: Any) -> nn.Sequential:
     """A backbone by the name that the paper uses: ``backbone("resnet110", block="basic", shortcut="A")``.
 
     Args:
-        name: ``resnet<depth>``, such as ``resnet20``, ``resnet56``, ``resnet110``, ``resnet164``.
-        options: see :func:`cifar_resnet`. Without ``block``, networks of the paper's depths (56 and more) have
-            bottlenecks and smaller ones basic blocks.
+        name: ``resnet<depth>`` for small images, such as ``resnet20``, ``resnet56``, ``resnet110``, ``resnet164``;
+            ``wrn<depth>-<factor>``, such as ``wrn28-10``; ``pyramidnet<depth>-<alpha>``, such as ``pyramidnet110-270``;
+            and ``resnet18``, ``34``, ``50``, ``101`` and ``152``, which always mean ImageNet's networks.
+        options: see :func:`cifar_resnet`, :func:`fsft.wide.wide_resnet`, :func:`fsft.pyramid.pyramidnet` and
+            :func:`imagenet_resnet`. Without ``block``, ResNets of the paper's depths (56 and more) have bottlenecks and
+            smaller ones basic blocks.
 
     Raises:
         ValueError: unknown name, or a depth that does not fit the block.
     """
-    match = re.fullmatch(r"resnet(\d+)", name)
-    if match is None:
-        raise ValueError(f"expected a backbone named resnet<depth>, such as resnet110, found {name!r}")
-    depth = int(match[1])
-    if "block" not in options:
-        options["block"] = "bottleneck" if depth >= 56 else "basic"
-    return cifar_resnet(depth, **options)
-
-
-@torch.no_grad()
-def feature_shapes(stages: nn.Sequential, input_size: int = 32) -> dict[str, tuple[int, int, int]]:
-    """(C, H, W) after each named stage for square RGB images of ``input_size`` pixels.
-
-    Runs one black image in evaluation mode, so batch statistics stay as they are.
-    """
-    training = stages.training
-    parameter = next(stages.parameters())
-    x = torch.zeros(1, 3, input_size, input_size, device=parameter.device, dtype=parameter.dtype)
-    shapes = {}
-    stages.eval()
-    for name, stage in stages.named_children():
-        x = stage(x)
-        shapes[name] = (x.shape[1], x.shape[2], x.shape[3])
-    stages.train(training)
-    return shapes
+    if name in IMAGENET_RESNETS:
+        return imagenet_resnet(name, **options)
+    if match := re.fullmatch(r"wrn(\d+)-(\d+)", name):
+        return wide_resnet(int(match[1]), int(match[2]), **options)
+    if match := re.fullmatch(r"pyramidnet(\d+)-(\d+)", name):
+        return pyramidnet(int(match[1]), int(match[2]), **options)
+    if match := re.fullmatch(r"resnet(\d+)", name):
+        depth = int(match[1])
+        return cifar_resnet(depth, **{"block": "bottleneck" if depth >= 56 else "basic", **options})
+    raise ValueError(
+        "expected a backbone named resnet<depth>, wrn<depth>-<factor> or pyramidnet<depth>-<alpha>, "
+        f"such as resnet110, found {name!r}"
+    )

@@ -1,7 +1,8 @@
 """The multi-classifier learning framework (Section 3.2, eq. 2-6, Figure 3; Appendix B, segments 2 and 3).
 
 Shapes: B images, N classes, M = T + 1 masks. Joint logits are (B, M, N * M): first the mask that was applied, then the
-joint class ``y * M + j`` that is scored.
+joint class ``y * M + j`` that is scored. A transform of the input with R versions (SLA) multiplies the number of views:
+M becomes R * M, and view j of the image is ``version * M + mask``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.backbones import feature_shapes
-from fsft.masks import joint_labels, masked_average_pool, quadrant_masks
+from fsft.masks import apply_masks, joint_labels, masked_average_pool, no_masks, quadrant_masks
+from fsft.stages import feature_shapes
 
 MODES = ("si", "ag-last", "ag", "sd")
 
@@ -50,41 +51,59 @@ class PlainNet(nn.Module):
 class JointNet(nn.Module):
     """A backbone with a joint classifier after each tapped stage (Figure 3).
 
+    A transform with joint labels can sit at three depths: on the pooled features at the taps, which is FSFT and costs
+    next to nothing; after an earlier stage (``transform_after``, the "Trans after" rows of Table 5); or at the input
+    (``input_transform``, SLA). The latter two send every view through the rest of the network.
+
     Args:
         stages: named stages, see :func:`fsft.backbone`. They are used as they are, not copied.
         num_classes: N.
         taps: names of the stages whose features are masked and classified: penultimate, then last. A single name gives
-            the network of eq. 2, without the penultimate classifier. The last tap must be the last stage.
+            the network of eq. 2, without the penultimate classifier. The last tap must be the last stage. None takes
+            the last two stages. Between stages, a pre-activation network is tapped before its next BN-ReLU.
         masks: function (height, width) -> (M, height, width); M must not depend on the size.
         self_distill: adds the classifier Fc(.; mu) of eq. 6, which sees the unmasked features of the last stage.
         input_size: side of the input images in pixels, used once to find the channels at the taps.
+        transform_after: name of a stage, not behind the first tap: the masks are applied there instead of at the taps.
+            Without convolutions in between, at a single tap, there is no difference.
+        input_transform: function (B, 3, H, W) -> (B, R, 3, H, W), such as :func:`fsft.four_rotations`, for the images.
+            ``masks=no_masks`` makes it the only transform.
 
     Raises:
-        ValueError: unknown, repeated or misplaced taps, fewer than one class.
+        ValueError: unknown, repeated or misplaced taps or transform, fewer than one class.
     """
 
     def __init__(
         self,
         stages: nn.Sequential,
         num_classes: int,
-        taps: tuple[str, ...] = ("layer2", "layer3"),
+        taps: tuple[str, ...] | None = None,
         masks: Callable[[int, int], Tensor] = quadrant_masks,
         self_distill: bool = False,
         input_size: int = 32,
+        transform_after: str | None = None,
+        input_transform: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
         shapes = feature_shapes(stages, input_size)
-        _check_taps(taps, tuple(shapes))
+        taps = tuple(shapes)[-2:] if taps is None else tuple(taps)
+        _check_taps(taps, tuple(shapes), transform_after)
         if num_classes < 1:
             raise ValueError(f"expected at least one class, found num_classes={num_classes}")
         self.stages = stages
         self.num_classes = num_classes
-        self.taps = tuple(taps)
-        for name in taps:
+        self.taps = taps
+        self.transform_after = transform_after
+        self.input_transform = input_transform
+        masked = taps if transform_after is None else (transform_after,)
+        for name in dict.fromkeys((*masked, *taps)):
+            family = masks if name in masked else no_masks
             # Buffers: they follow .to(device), but are derived from the taps, so checkpoints need not hold them.
-            self.register_buffer(f"masks_{name}", masks(*shapes[name][1:]), persistent=False)
-        self.num_masks = len(self.masks_of(taps[0]))
-        joint_classes = num_classes * self.num_masks
+            self.register_buffer(f"masks_{name}", family(*shapes[name][1:]), persistent=False)
+        self.num_masks = len(self.masks_of(masked[0]))
+        versions = 1 if input_transform is None else input_transform(torch.zeros(1, 3, input_size, input_size)).shape[1]
+        self.num_views = versions * self.num_masks
+        joint_classes = num_classes * self.num_views
         last_channels = shapes[taps[-1]][0]
         self.fc_last = nn.Linear(last_channels, joint_classes)
         self.fc_penultimate = nn.Linear(shapes[taps[0]][0], joint_classes) if len(taps) == 2 else None
@@ -99,16 +118,22 @@ class JointNet(nn.Module):
         return [self.fc_last] if self.fc_penultimate is None else [self.fc_last, self.fc_penultimate]
 
     def forward(self, x: Tensor) -> JointOutput:
+        batch = len(x)
+        if self.input_transform is not None:
+            x = _as_batch(self.input_transform(x), like=x)
         pooled = {}
         for name, stage in self.stages.named_children():
             x = stage(x)
             if name in self.taps:
-                pooled[name] = masked_average_pool(x, self.masks_of(name))
+                # Views that are in the batch already come before the masks: view = version * M + mask.
+                pooled[name] = masked_average_pool(x, self.masks_of(name)).reshape(batch, self.num_views, -1)
+            if name == self.transform_after and name != self.taps[-1]:
+                x = _as_batch(apply_masks(x, self.masks_of(name)), like=x)
         last = pooled[self.taps[-1]]
         return JointOutput(
             last=self.fc_last(last),
             penultimate=None if self.fc_penultimate is None else self.fc_penultimate(pooled[self.taps[0]]),
-            # Mask 0 keeps everything, so row 0 is the ordinary pooled feature.
+            # View 0 is the image as it is, without a mask, so row 0 is the ordinary pooled feature.
             distilled=None if self.fc_distilled is None else self.fc_distilled(last[:, 0]),
         )
 
@@ -211,15 +236,25 @@ def distillation_loss(output: JointOutput) -> Tensor:
     return F.kl_div(F.log_softmax(output.distilled.float(), -1), teacher, reduction="batchmean")
 
 
+def _as_batch(views: Tensor, like: Tensor) -> Tensor:
+    """(B, M, C, H, W) to (B * M, C, H, W), the views of an image in a row, in the memory format of ``like``."""
+    channels_last = like.is_contiguous(memory_format=torch.channels_last)
+    return views.flatten(0, 1).contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
+
+
 def _softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits.float(), -1)
 
 
-def _check_taps(taps: tuple[str, ...], stage_names: tuple[str, ...]) -> None:
-    unknown = [name for name in taps if name not in stage_names]
+def _check_taps(taps: tuple[str, ...], stage_names: tuple[str, ...], transform_after: str | None) -> None:
+    unknown = [name for name in (*taps, transform_after) if name not in (*stage_names, None)]
     if unknown:
         raise ValueError(f"expected taps among the stages {stage_names}, found {unknown}")
     if len(taps) not in (1, 2) or len(set(taps)) != len(taps):
         raise ValueError(f"expected one or two different taps (penultimate, last), found {taps}")
     if taps[-1] != stage_names[-1]:
         raise ValueError(f"expected the last tap to be the last stage {stage_names[-1]!r}, found {taps[-1]!r}")
+    if transform_after is not None and stage_names.index(transform_after) > stage_names.index(taps[0]):
+        raise ValueError(f"expected the transform not behind the first tap {taps[0]!r}, found {transform_after!r}")

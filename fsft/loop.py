@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from fsft import augment
-from fsft.backbones import backbone
+from fsft.batches import EpochBatches
 from fsft.checkpoint import load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.data import ImageSet, channel_statistics
 from fsft.evaluation import evaluate
-from fsft.framework import JointNet, JointOutput, PlainNet, joint_loss
+from fsft.framework import JointOutput, joint_loss
+from fsft.networks import build, parameter_groups
 from fsft.progress import ProgressReport
 from fsft.provenance import environment, peak_memory_mib
 from fsft.recipe import Recipe
@@ -118,23 +118,16 @@ class Loop:
 
     def train_epoch(self, stop: StopRequest, report: ProgressReport) -> bool:
         """The steps that are left of the current epoch; False when asked to stop before its end."""
-        recipe, state, begin = self.recipe, self.state, time.perf_counter()
-        draws = augment.epoch_plan(
-            len(self.images),
-            self.identity["seed"],
-            state.epoch,
-            crop="crop" in recipe.augment,
-            flip="flip" in recipe.augment,
-        ).to(self.device)
+        seed, state, begin = self.identity["seed"], self.state, time.perf_counter()
+        batches = EpochBatches(self.recipe, self.images, self.labels, (self.mean, self.std), seed, state.epoch)
         self.model.train()
         while state.step < self.steps_per_epoch and not stop and not self._enough():
-            batch = draws.batch(state.step, recipe.batch_size)
-            x = augment.flip(augment.crop(self.images.index_select(0, batch.order), batch.shift), batch.flip)
-            x = augment.normalize(x, self.mean, self.std, channels_last=True)
+            batch = batches[state.step]
             self.set_learning_rate()
-            torch.manual_seed(step_seed(self.identity["seed"], state.epoch, state.step))  # for dropout
+            torch.manual_seed(step_seed(seed, state.epoch, state.step))  # for dropout
             with self.autocast():
-                loss = self.loss(self.forward(x), self.labels[batch.order])
+                output = self.forward(batch.images)
+                loss = torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
@@ -253,27 +246,6 @@ class Loop:
     def _enough(self) -> bool:
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         return self.max_steps is not None and done >= self.max_steps
-
-
-def build(recipe: Recipe, num_classes: int, input_size: int = 32) -> PlainNet | JointNet:
-    """The recipe's network, freshly initialized from torch's current random state."""
-    stages = backbone(recipe.model, block=recipe.block, shortcut=recipe.shortcut)
-    if recipe.method == "baseline":
-        return PlainNet(stages, num_classes, input_size)
-    return JointNet(stages, num_classes, self_distill=recipe.method == "fsft-sd", input_size=input_size)
-
-
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters for SGD: the joint classifiers have a group of their own, scaled by ``head_lr_scale``."""
-    heads = model.joint_heads() if isinstance(model, JointNet) else []
-    head_parameters = [parameter for head in heads for parameter in head.parameters()]
-    in_heads = {id(parameter) for parameter in head_parameters}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in in_heads]
-    groups = [{"params": others, "weight_decay": recipe.weight_decay, "lr_scale": 1.0}]
-    if head_parameters:
-        scale = recipe.head_lr_scale
-        groups.append({"params": head_parameters, "weight_decay": recipe.weight_decay / scale, "lr_scale": scale})
-    return groups
 
 
 def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

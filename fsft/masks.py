@@ -33,6 +33,11 @@ def quadrant_masks(height: int, width: int) -> Tensor:
     return masks
 
 
+def no_masks(height: int, width: int) -> Tensor:
+    """M_0 alone, which keeps everything: float32 ones of shape (1, height, width)."""
+    return torch.ones(1, height, width)
+
+
 def apply_masks(features: Tensor, masks: Tensor) -> Tensor:
     """Eq. 1, written out: every feature map once under every mask.
 

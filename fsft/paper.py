@@ -68,7 +68,7 @@ ResNet-110 + Cutout              | table2/resnet110/cutout      | baseline | 76.
 ResNet-110 + Cutout + Ours-AG    | table2/resnet110/cutout+fsft | ag       | 78.55
 ResNet-110 + Mixup               | table2/resnet110/mixup       | baseline | 77.58
 ResNet-110 + Mixup + Ours-AG     | table2/resnet110/mixup+fsft  | ag       | 78.33
-ResNet-110 + SLA-AG (4 Rotation) | table2/resnet110/sla         | ag       | 80.30
+ResNet-110 + SLA-AG (4 Rotation) | table2/resnet110/sla         | ag-last  | 80.30
 ResNet-110 + SLA + Ours-AG       | table2/resnet110/sla+fsft    | ag       | 80.61
 """
 # Label | recipe | mode | MB | s per iteration | accuracy (SI) | the percentages printed under these three.

@@ -6,6 +6,7 @@ the paper's values. Smaller runs are derived with :meth:`Recipe.reduced` and kno
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -13,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-METHODS = ("baseline", "fsft", "fsft-sd")
+TABLE1_METHODS = ("baseline", "fsft", "fsft-sd")
+TRANSFORM_AFTER = ("after-layer1", "after-layer2", "after-layer3")
+METHODS = (*TABLE1_METHODS, "sla", "sla-sd", "sla+fsft", *TRANSFORM_AFTER)
 SCHEDULES = ("step", "cosine", "onecycle")
-AUGMENTATIONS = ("crop", "flip")
+AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
 PROFILES = ("quick", "laptop", "paper")
 
 
@@ -28,9 +31,12 @@ class Recipe:
         dataset: a name that :func:`fsft.load_dataset` knows.
         dataset_options: options of that data set, as (name, value) pairs; photodigits' ``size`` and
             ``background_correlation`` change the training set alone.
-        model, block, shortcut: see :func:`fsft.backbone`.
-        method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6).
-        augment: on training images, in this order: ``crop`` (4 black pixels of padding) and ``flip``.
+        model, block, shortcut: see :func:`fsft.backbone`; a Wide ResNet has ``basic`` blocks and shortcut ``B``, a
+            PyramidNet shortcut ``A``.
+        method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6); ``sla`` (four rotations), ``sla-sd`` or
+            ``sla+fsft``; ``after-layer1``, ``2``, ``3``: masks after that stage, one joint classifier at the end.
+        augment: on training images, always in this order: ``crop`` (4 black pixels of padding), ``flip``, and after
+            normalization ``cutout`` and ``mixup``.
         epochs: passes over the training images; the incomplete last batch of each is left out.
         batch_size: images per step.
         lr: learning rate; the peak with ``onecycle``.
@@ -40,6 +46,8 @@ class Recipe:
         beta: weight of the penultimate classifier, eq. 3.
         head_lr_scale: multiplies the joint classifiers' learning rate and divides their weight decay. The paper's
             setting is 1. A row of a joint classifier sees a positive once in T + 1 views, so short runs may want more.
+        cutout_length: side of Cutout's hole in pixels; its authors use 8 on CIFAR-100.
+        mixup_alpha: Mixup's shares are drawn from Beta(alpha, alpha).
         images_per_class: use only so many training images of each class, drawn by seed 0; None for all.
         origin: name of the paper's recipe that a reduced one derives from.
     """
@@ -51,7 +59,7 @@ class Recipe:
     block: str = "bottleneck"
     shortcut: str = "B"
     method: str = "baseline"
-    augment: tuple[str, ...] = AUGMENTATIONS
+    augment: tuple[str, ...] = ("crop", "flip")
     epochs: int = 300
     batch_size: int = 128
     lr: float = 0.1
@@ -64,17 +72,19 @@ class Recipe:
     head_lr_scale: float = 1.0
     images_per_class: int | None = None
     origin: str | None = None
+    cutout_length: int = dataclasses.field(default=8, metadata={"joined_later": True})
+    mixup_alpha: float = dataclasses.field(default=1.0, metadata={"joined_later": True})
 
     def __post_init__(self) -> None:
         _expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
         _expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
         _expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
-        for field in ("epochs", "batch_size", "lr", "head_lr_scale"):
-            value = getattr(self, field)
-            _expect(math.isfinite(value) and value > 0, field, "a positive number", value)
-        for field in ("momentum", "weight_decay", "beta"):
-            value = getattr(self, field)
-            _expect(math.isfinite(value) and value >= 0, field, "a number of at least 0", value)
+        for name in ("epochs", "batch_size", "lr", "head_lr_scale", "cutout_length", "mixup_alpha"):
+            value = getattr(self, name)
+            _expect(math.isfinite(value) and value > 0, name, "a positive number", value)
+        for name in ("momentum", "weight_decay", "beta"):
+            value = getattr(self, name)
+            _expect(math.isfinite(value) and value >= 0, name, "a number of at least 0", value)
         if self.images_per_class is not None:
             _expect(self.images_per_class > 0, "images_per_class", "None or a positive number", self.images_per_class)
 
@@ -154,16 +164,48 @@ def _expect(condition: bool, field: str, expected: str, found: object) -> None:
 
 
 def _table1() -> dict[str, Recipe]:
-    """Table 1, and the same networks with basic blocks, since the paper leaves the block open."""
+    """Table 1, and the networks whose block the paper leaves open with the other one.
+
+    ResNet-164 has bottlenecks everywhere in the literature, WRN-28-10 has basic blocks by definition.
+    """
+    networks = {
+        "resnet56": ("resnet56", "bottleneck", "B"),
+        "resnet110": ("resnet110", "bottleneck", "B"),
+        "resnet164": ("resnet164", "bottleneck", "B"),
+        "wrn28-10": ("wrn28-10", "basic", "B"),
+        "pyramidnet": ("pyramidnet110-270", "basic", "A"),
+    }
+    variants = {"resnet56": "basic", "resnet110": "basic", "pyramidnet": "bottleneck"}
     table = {}
-    for model in ("resnet56", "resnet110", "resnet164"):
-        for method in METHODS:
-            name = f"table1/{model}/{method}"
-            table[name] = Recipe(name=name, model=model, method=method)
-            if model != "resnet164":  # which has bottlenecks everywhere
-                basic = f"table1/{model}-basic/{method}"
-                table[basic] = table[name].reduced(name=basic, block="basic")
+    for key, (model, block, shortcut) in networks.items():
+        for method in TABLE1_METHODS:
+            name = f"table1/{key}/{method}"
+            table[name] = Recipe(name=name, model=model, block=block, shortcut=shortcut, method=method)
+            if key in variants:
+                variant = f"table1/{key}-{variants[key]}/{method}"
+                table[variant] = table[name].reduced(name=variant, block=variants[key])
     return table
+
+
+def _resnet110() -> dict[str, Recipe]:
+    """Tables 2 and 5 and Figure 4, all with ResNet-110; what Table 1 has already is not repeated.
+
+    Cutout and Mixup follow "their experimental setups" in the paper; the setting of Section 4 is kept for them here.
+    SLA with self-distillation is not in the paper.
+    """
+    crop_flip = ("crop", "flip")
+    settings: dict[str, dict[str, Any]] = {
+        "table2/resnet110/cutout": {"method": "baseline", "augment": (*crop_flip, "cutout")},
+        "table2/resnet110/cutout+fsft": {"method": "fsft", "augment": (*crop_flip, "cutout")},
+        "table2/resnet110/mixup": {"method": "baseline", "augment": (*crop_flip, "mixup")},
+        "table2/resnet110/mixup+fsft": {"method": "fsft", "augment": (*crop_flip, "mixup")},
+        "table2/resnet110/sla": {"method": "sla"},
+        "table2/resnet110/sla+fsft": {"method": "sla+fsft"},
+        "sla/resnet110/sla-sd": {"method": "sla-sd"},
+    }
+    settings |= {f"table5/resnet110/{method}": {"method": method} for method in TRANSFORM_AFTER}
+    settings |= {f"fig4/resnet110/beta-{n / 10}": {"method": "fsft", "beta": n / 10} for n in range(1, 10)}
+    return {name: Recipe(name=name, **changes) for name, changes in settings.items()}
 
 
 def _cpu() -> dict[str, Recipe]:
@@ -178,11 +220,12 @@ def _cpu() -> dict[str, Recipe]:
             schedule="onecycle",
             weight_decay=5e-4,
         )
-        for method in METHODS
+        for method in TABLE1_METHODS
     }
 
 
 recipes: dict[str, Recipe] = _table1()
+recipes.update(_resnet110())
 recipes.update(_cpu())
 
 
@@ -190,11 +233,14 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
     """The recipe that the course's notebooks train in a profile.
 
     ``quick`` illustrates on photodigits in seconds, ``laptop`` shows the method on CIFAR-100 in minutes, ``paper`` is
-    Table 1's ResNet-56. Both short profiles raise the joint classifiers' learning rate (``head_lr_scale``), without
-    which a few epochs leave them undertrained; chapter 4 shows this.
+    Table 1's ResNet-56, or the ResNet-110 of Tables 2 and 5 for methods that stand only there. Both short profiles
+    raise the joint classifiers' learning rate (``head_lr_scale``), without which a few epochs leave them undertrained;
+    chapter 4 shows this.
     """
     _expect(profile in PROFILES, "profile", f"one of {PROFILES}", profile)
-    paper = recipes[f"table1/resnet56/{method}"]
+    _expect(method in METHODS, "method", f"one of {METHODS}", method)
+    places = ("table1/resnet56", "table2/resnet110", "table5/resnet110", "sla/resnet110")
+    paper = next(recipes[f"{place}/{method}"] for place in places if f"{place}/{method}" in recipes)
     if profile == "paper":
         return paper.reduced(**changes) if changes else paper
     short: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}

@@ -15,7 +15,8 @@ from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.data import ImageSet, load_dataset
 from fsft.evaluation import resolve_precision
 from fsft.files import folder_lock
-from fsft.loop import Loop, build
+from fsft.loop import Loop
+from fsft.networks import build
 from fsft.progress import ProgressReport
 from fsft.recipe import Recipe
 from fsft.record import read_result, write_result
@@ -92,9 +93,8 @@ def train(
     result = loop.result()
     if folder is not None and max_steps is None:
         weights = loop.model.state_dict()
-        save_state(
-            folder / "weights.pt", {"recipe": recipe.as_dict(), "classes": list(train_set.classes), "model": weights}
-        )
+        about = {"classes": list(train_set.classes), "input_size": train_set.images.shape[-1]}
+        save_state(folder / "weights.pt", {"recipe": recipe.as_dict(), **about, "model": weights})
     if result_path is not None:
         files.fault_point("before result")
         write_result(result_path, result)
@@ -141,6 +141,6 @@ def load_weights(path: Path, device: torch.device, expected_digest: str | None =
             f"expected the weights that the result file names in {path}, found others: train the run again"
         )
     recipe = Recipe.from_dict(saved["recipe"])
-    model = build(recipe, len(saved["classes"]))
+    model = build(recipe, len(saved["classes"]), saved.get("input_size", 32))
     model.load_state_dict(saved["model"])
     return model.to(device).to(memory_format=torch.channels_last).eval()

@@ -70,7 +70,7 @@ def test_recipes_of_the_package_use_these_names() -> None:
             assert name in paper.recipe_names
             cells = [cell for cell in paper.cells.values() if cell.recipe == name]
             assert all(cell.dataset == recipe.dataset for cell in cells)
-            assert all(cell.model.startswith(recipe.model) for cell in cells)
+            assert all(recipe.model.startswith(cell.model) for cell in cells)
 
 
 def test_betas_are_exact_tenths() -> None:

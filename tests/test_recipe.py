@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsft import Recipe, profile_recipe, recipes
+from fsft.networks import build
 
 
 def test_defaults_are_the_papers():
@@ -116,6 +117,8 @@ def test_learning_rate_stays_within_its_peak(schedule, progress):
         ("schedule", "linear", "expected one of"),
         ("augment", ("rotate",), "expected a subset of"),
         ("epochs", 0, "expected a positive number, found 0"),
+        ("cutout_length", 0, "expected a positive number"),
+        ("mixup_alpha", -1.0, "expected a positive number"),
         ("lr", math.nan, "expected a positive number, found nan"),
         ("weight_decay", -1, "expected a number of at least 0"),
         ("images_per_class", 0, "expected None or a positive number"),
@@ -140,3 +143,34 @@ def test_profiles(method):
     assert profile_recipe("laptop", method, epochs=1).epochs == 1
     with pytest.raises(ValueError, match=r"expected one of .*found 'fast'"):
         profile_recipe("fast", method)
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters"),
+    [
+        ("resnet110", 1_170_868),
+        ("wrn28-10", 36_536_884),
+        ("pyramidnet", 28_511_307),
+        ("pyramidnet-bottleneck", 18_426_837),
+    ],
+)
+@pytest.mark.parametrize("method", ["baseline", "fsft", "fsft-sd"])
+def test_table1_builds_the_networks_of_the_paper(network, parameters, method):
+    with torch.device("meta"):
+        net = build(recipes[f"table1/{network}/{method}"], 100)
+    if method != "baseline":
+        heads = [*net.joint_heads(), net.fc_distilled] if net.fc_distilled else net.joint_heads()
+        parameters += sum(p.numel() for head in heads for p in head.parameters())
+        parameters -= (net.fc_last.in_features + 1) * 100
+    assert sum(p.numel() for p in net.parameters()) == parameters
+
+
+def test_wide_resnet_drops_thirty_percent():
+    with torch.device("meta"):
+        net = build(recipes["table1/wrn28-10/fsft"], 100)
+    rates = [module.p for module in net.modules() if isinstance(module, torch.nn.Dropout)]
+    assert rates == [0.3] * 12
+
+
+def test_variants_tell_what_the_table_leaves_open():
+    assert recipes["table1/pyramidnet-bottleneck/fsft"].distance() == {"block": ["basic", "bottleneck"]}

@@ -21,7 +21,8 @@ from fsft.checkpoint import (
 )
 from fsft.files import FolderLockedError, folder_lock
 from fsft.framework import JointNet
-from fsft.loop import TrainingDivergedError, TrainingStoppedError, build, parameter_groups, step_seed
+from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
+from fsft.networks import build, parameter_groups
 from fsft.record import read_result
 from fsft.training import load_weights, recipe_data
 
@@ -186,6 +187,14 @@ def test_finished_run_without_weights_says_so(tmp_path):
     next((tmp_path / "runs").glob("*/weights.pt")).unlink()
     with pytest.raises(FileNotFoundError, match=r"this run is done, but its weights are not there"):
         run(tmp_path)
+
+
+def test_saved_weights_know_the_size_of_their_images(tmp_path):
+    """The masks are not in the file; they follow the size of the images, here 16 pixels."""
+    model = run(tmp_path, tiny.recipe(epochs=1)).model
+    loaded = load_weights(next((tmp_path / "runs").glob("*/weights.pt")), torch.device("cpu"))
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(loaded(images).last, model(images).last)
 
 
 def test_weights_of_another_run_are_refused(tmp_path):

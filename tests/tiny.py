@@ -3,7 +3,7 @@
 import torch
 
 from fsft.imageset import image_set
-from fsft.recipe import recipes
+from fsft.recipe import profile_recipe
 
 CLASSES = ("red", "green", "blue", "gray")
 
@@ -23,7 +23,7 @@ def data(train_images=64):
 
 def recipe(method="fsft", **changes):
     settings = {"model": "resnet8", "block": "basic", "epochs": 3, "batch_size": 16, "lr": 0.05}
-    return recipes[f"table1/resnet56/{method}"].reduced(name=f"tiny/{method}", **{**settings, **changes})
+    return profile_recipe("paper", method).reduced(name=f"tiny/{method}", **{**settings, **changes})
 
 
 def comparable(result):
