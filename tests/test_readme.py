@@ -8,6 +8,7 @@ import pytest
 
 from fsft.__main__ import build_parser
 from fsft.recipe import recipes
+from fsft.results import load_results
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -44,3 +45,22 @@ def test_make_targets_exist():
 def test_files_that_are_linked_exist():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_printed_accuracies_are_those_of_the_result_files():
+    """Each number that the README shows comes from a run."""
+    results = {(r["recipe_name"], r["seed"]): r for r in load_results(ROOT / "results")}
+    shown = re.findall(r"^(\S+), seed (\d+): test accuracy\n((?:  .*\n)+)", README, re.M)
+    assert len(shown) >= 2
+    for name, seed, lines in shown:
+        result = results[name, int(seed)]
+        pattern = r"(\S+) +last epoch ([\d.]+) %, best ([\d.]+) % \(epoch (\d+)\)"
+        for mode, last, best, epoch in re.findall(pattern, lines):
+            assert float(last) == result["last"][mode]
+            assert (float(best), int(epoch)) == (result["best"][mode]["accuracy"], result["best"][mode]["epoch"])
+    for slug, seed, epoch, accuracies in re.findall(
+        r"^(\S+)-seed(\d): epoch (\d+)/\d+, loss [\d.]+, (.*), \d", README, re.M
+    ):
+        (result,) = [r for r in results.values() if (r["slug"], r["seed"]) == (slug, int(seed))]
+        tested = result["history"][int(epoch) - 1]["test"]
+        assert accuracies == ", ".join(f"{mode} {value:.2f} %" for mode, value in tested.items())
