@@ -137,7 +137,11 @@ def _add_verify(commands: Any) -> None:
 
 def _add_book(commands: Any) -> None:
     command = commands.add_parser("book", help="execute the notebooks and build the book")
-    command.add_argument("action", choices=("build", "check"))
+    command.add_argument(
+        "action",
+        choices=("build", "check", "setup-cells"),
+        help="setup-cells writes the install cell into each notebook, once the repository's address is set",
+    )
     command.add_argument("--profile", choices=("quick", "laptop", "paper"), default="quick")
     command.add_argument("--data-dir", type=Path, default=Path("data"))
     command.add_argument("--jobs", type=int, help="notebooks at a time (default: as the cores allow)")
@@ -290,6 +294,8 @@ def handle_book(options: argparse.Namespace) -> int:
 
     if options.action == "check":
         return book.check()
+    if options.action == "setup-cells":
+        return book.setup_cells()
     return book.build(options.profile, options.data_dir, options.jobs, options.only)
 
 

@@ -86,13 +86,13 @@ def test_allowed_outputs_keep_their_content():
         display(
             {"image/png": PNG + "\n"}, {"fsft_alt": "A line that rises slowly.", "image/png": {"width": 640}, "x": 1}
         ),
-        display({"text/plain": "<object object at 0x7f12ab34cd56> in /work/here/fsft, not /work/hereafter"}),
+        display({"text/plain": "<object object at 0x7f12ab34cd56> in /srv/here/fsft, not /srv/hereafter"}),
     ]
-    cleaned = clean_outputs(outputs, {"/work/here": "."})
+    cleaned = clean_outputs(outputs, {"/srv/here": "."})
     assert cleaned[0].text == "100%\nloss 0.5\n<script> is shown as text\n"
     assert cleaned[1].data["text/html"] == html_table
     assert cleaned[2].metadata == {"fsft_alt": "A line that rises slowly.", "image/png": {"width": 640}}
-    assert cleaned[3].data["text/plain"] == "<object object at 0x…> in ./fsft, not /work/hereafter"
+    assert cleaned[3].data["text/plain"] == "<object object at 0x…> in ./fsft, not /srv/hereafter"
     assert len(cleaned) == 4
 
 

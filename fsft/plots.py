@@ -1,0 +1,313 @@
+"""One look for every figure and table of the book, with text for readers who do not see them.
+
+A notebook calls `style()` once, draws with matplotlib, and ends a figure cell with `show(fig, alt=...)`.
+The alt text goes into the output's metadata (`fsft_alt`); the book builder moves it to the published image.
+Tables are `table(frame, caption=...)`: escaped HTML that scrolls inside its own box on a narrow screen.
+
+Colors are those of Okabe and Ito, which stay apart under the common color-vision deficiencies, and a color
+never carries a meaning alone: every method has its own marker and line style too. Figures keep a white
+ground, also on the dark theme, because the inks are chosen for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+YELLOW = "#F0E442"  # too light for lines on white: use it for areas with a dark edge only
+BLACK = "#000000"
+GREY = "#6B6B6B"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, BLACK, ORANGE, SKY)
+
+FEATURE_CMAP = "cividis"  # feature maps, activations: perceptually uniform and color-blind safe
+DIVERGING_CMAP = "PuOr"  # signed quantities; center it on zero
+WIDTH = 6.4  # inches; the page is about 700 px wide, so 12 pt text is still legible on a phone
+MIN_ALT_WORDS = 5
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How one inference mode or method is drawn everywhere in the book."""
+
+    label: str
+    color: str
+    marker: str
+    linestyle: Any
+
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments for `Axes.plot`."""
+        return {"label": self.label, "color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+
+METHODS: Mapping[str, MethodStyle] = {
+    "baseline": MethodStyle("Baseline", BLACK, "o", "-"),
+    "si": MethodStyle("FSFT-SI", BLUE, "s", "--"),
+    "ag-last": MethodStyle("FSFT-AG, last classifier", PURPLE, "v", (0, (1, 1))),
+    "ag": MethodStyle("FSFT-AG", VERMILION, "^", "-."),
+    "sd": MethodStyle("FSFT-SD", GREEN, "D", ":"),
+}
+
+MASK_NAMES = (
+    "whole map",
+    "upper left dropped",
+    "upper right dropped",
+    "lower left dropped",
+    "lower right dropped",
+)
+MASK_COLORS = (BLACK, BLUE, VERMILION, GREEN, PURPLE)
+
+
+def style() -> None:
+    """Set matplotlib's defaults to the book's look; call it once, in the setup of a notebook."""
+    mpl.rcdefaults()
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, 4.0),
+            "figure.dpi": 100,
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "savefig.facecolor": "white",
+            "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
+            "font.size": 12,
+            "axes.titlesize": 12,
+            "axes.labelsize": 12,
+            "xtick.labelsize": 11,
+            "ytick.labelsize": 11,
+            "legend.fontsize": 11,
+            "legend.frameon": False,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#DDDDDD",
+            "grid.linewidth": 0.8,
+            "lines.linewidth": 2.0,
+            "lines.markersize": 6,
+            "image.cmap": FEATURE_CMAP,
+            "image.interpolation": "nearest",
+            "axes.prop_cycle": cycler(
+                color=PALETTE,
+                marker=["o", "s", "^", "D", "v", "P", "X"],
+                linestyle=["-", "--", "-.", ":", "-", "--", "-."],
+            ),
+        }
+    )
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Display a figure with its alternative text and close it.
+
+    `alt` says in a sentence or two what a reader would see: make it from the data with an f-string. It
+    travels in the output's metadata as `fsft_alt`, and is its plain-text form. Call it last in a cell, once.
+
+    Raises ValueError when the text is too short to say anything.
+    """
+    text = " ".join(str(alt).split())
+    if len(text.split()) < MIN_ALT_WORDS:
+        raise ValueError(
+            f"alt text needs at least {MIN_ALT_WORDS} words that say what the figure shows, "
+            f"found {text!r}: describe the data, not the file"
+        )
+    buffer = io.BytesIO()
+    # Without a Software entry the same figure gives the same bytes under another matplotlib patch release.
+    fig.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    plt.close(fig)
+    width = round(float(fig.get_figwidth()) * 100)
+    _display(
+        {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": text},
+        {"fsft_alt": text, "image/png": {"width": width}},
+    )
+
+
+def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = False) -> None:
+    """Display a data frame as a captioned table that scrolls inside itself on a narrow screen.
+
+    Every text is escaped. Floats are rounded to `digits`; a missing value reads "not run". `index=True` shows
+    the index as the first column. A value may be a `Link`.
+    """
+    if not caption.strip():
+        raise ValueError("a table needs a caption that says what its rows are, found an empty one")
+    shown = frame.reset_index() if index else frame
+    text = shown.to_string(index=False, float_format=lambda value: f"{value:.{digits}f}", na_rep="not run")
+    caption = caption.strip()
+    _display({"text/html": _table_html(shown, caption, digits), "text/plain": f"{caption}\n{text}"}, {})
+
+
+@dataclass(frozen=True)
+class Link:
+    """A table cell that links to a page of the book (`09_x.html#part`) or to an https address."""
+
+    text: str
+    href: str
+
+    def __post_init__(self) -> None:
+        if ":" in self.href and not self.href.startswith("https://"):
+            raise ValueError(f"a link is relative or starts with https://, found {self.href!r}")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _display(data: dict[str, str], metadata: dict[str, Any]) -> None:
+    # Read from sys.modules, not imported: a plain script has no shell, and the text form is all it can show.
+    shell = sys.modules.get("IPython")
+    if shell is None or shell.get_ipython() is None:
+        print(data["text/plain"])
+    else:
+        shell.display.display(data, metadata=metadata, raw=True)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and not _is_missing(value)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _cell_text(value: object, digits: int) -> str:
+    if isinstance(value, Link):
+        return f'<a href="{html.escape(value.href, quote=True)}">{html.escape(value.text)}</a>'
+    if _is_missing(value):
+        return "not run"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.{digits}f}"
+    return html.escape(str(value))
+
+
+def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
+    numeric = [any(_is_number(value) for value in frame.iloc[:, k]) for k in range(frame.shape[1])]
+    kinds = [' class="fsft-number"' if is_number else "" for is_number in numeric]
+    head = "".join(
+        f'<th scope="col"{kind}>{html.escape(str(name))}</th>' for name, kind in zip(frame.columns, kinds, strict=True)
+    )
+    rows = []
+    for record in frame.itertuples(index=False, name=None):
+        cells = [_cell_text(value, digits) for value in record]
+        first = f'<th scope="row">{cells[0]}</th>' if cells else ""
+        rest = "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(cells[1:], kinds[1:], strict=True))
+        rows.append(f"<tr>{first}{rest}</tr>")
+    label = html.escape(caption, quote=True)
+    return (
+        f'<div class="fsft-table" role="region" tabindex="0" aria-label="{label}"><table class="table">'
+        f"<caption>{html.escape(caption)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def curves(results: Iterable[Mapping[str, Any]], mode: str) -> np.ndarray:
+    """Test accuracy in percent per epoch, one row a seed: float64 (seeds, epochs), from `train`'s results.
+
+    Raises ValueError when the runs have different lengths or do not offer `mode`.
+    """
+    rows = []
+    for result in results:
+        history = result["history"]
+        if not history or mode not in history[0]["test"]:
+            offered = sorted(history[0]["test"]) if history else []
+            raise ValueError(f"the run offers the modes {offered}, not {mode!r}: ask for one of those")
+        rows.append([float(entry["test"][mode]) for entry in history])
+    if not rows or len({len(row) for row in rows}) != 1:
+        raise ValueError(f"curves need runs of one length, found lengths {[len(row) for row in rows]}")
+    return np.asarray(rows)
+
+
+def learning_curves(
+    groups: Mapping[str, np.ndarray], *, ylabel: str = "test accuracy (%)", title: str | None = None
+) -> Figure:
+    """Mean curve of each group over its seeds, with every seed as a thin line behind it.
+
+    `groups` maps a method ("baseline", "si", "ag-last", "ag", "sd") or any label to an array (seeds, epochs).
+    """
+    fig, ax = plt.subplots()
+    for number, (name, values) in enumerate(groups.items()):
+        color = PALETTE[number % len(PALETTE)]
+        look = METHODS.get(name) or MethodStyle(name, color, "osD^vPX"[number % 7], "-")
+        epochs = np.arange(1, values.shape[1] + 1)
+        for row in values:
+            ax.plot(epochs, row, color=look.color, linewidth=0.8, alpha=0.45, marker="", linestyle="-")
+        ax.plot(epochs, values.mean(axis=0), **look.line(), markevery=max(1, values.shape[1] // 8))
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if title:
+        ax.set_title(title)
+    ax.legend(handlelength=3.2)
+    return fig
+
+
+def curves_alt(groups: Mapping[str, np.ndarray], what: str = "test accuracy in percent") -> str:
+    """Alternative text for `learning_curves`: start, end, and best epoch of every mean curve."""
+    parts = []
+    for name, values in groups.items():
+        label = METHODS[name].label if name in METHODS else name
+        mean = values.mean(axis=0)
+        seeds = f"{values.shape[0]} seed" + ("s" if values.shape[0] != 1 else "")
+        parts.append(
+            f"{label} ({seeds}) goes from {mean[0]:.1f} after epoch 1 to {mean[-1]:.1f} "
+            f"after epoch {mean.size}, best {mean.max():.1f} at epoch {int(mean.argmax()) + 1}"
+        )
+    return f"Line plot of {what} against epoch: " + "; ".join(parts) + "."
+
+
+def hide_axes(ax: Axes, title: str | None = None) -> None:
+    """Turn an axes into a picture frame: no ticks, no grid, a thin border, an optional title."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+        spine.set_color(GREY)
+    if title:
+        ax.set_title(title)
+
+
+def image_rows(
+    images: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
+    **imshow: Any,
+) -> Figure:
+    """A grid of pictures: `images[row][column]` is an (H, W), (H, W, 3), or channel-first (3, H, W) array.
+
+    `titles` go over the columns, `row_labels` beside the rows; keyword arguments reach `imshow`.
+    """
+    columns = max(len(row) for row in images)
+    side = WIDTH / columns
+    fig, axes = plt.subplots(
+        len(images), columns, squeeze=False, figsize=(WIDTH, len(images) * side + (0.5 if titles else 0.1))
+    )
+    for y, row in enumerate(images):
+        for x in range(columns):
+            ax = axes[y][x]
+            if x >= len(row):
+                ax.set_visible(False)
+                continue
+            picture = np.asarray(row[x])
+            if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
+                picture = picture.transpose(1, 2, 0)
+            ax.imshow(picture, **imshow)
+            hide_axes(ax, titles[x] if y == 0 and x < len(titles) else None)
+            if x == 0 and y < len(row_labels):
+                ax.set_ylabel(row_labels[y])
+    return fig

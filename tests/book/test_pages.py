@@ -1,0 +1,175 @@
+"""Every page of the built book in headless Chromium, with the network blocked.
+
+Skipped when there is no built book or no Chromium, unless FSFT_REQUIRE_BOOK=1, as `make check-book` sets it.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsft.book.stage import toc_pages
+
+pytestmark = pytest.mark.book
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = Path(os.environ.get("FSFT_BOOK", ROOT / "_build" / "book"))
+WIDTHS = (390, 1280)
+THEMES = ("light", "dark")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+# axe-core rules that the pages may break, each with its reason. None is needed.
+KNOWN_VIOLATIONS: dict[str, str] = {}
+
+
+def absent() -> str | None:
+    """Why the pages cannot be opened here, or None."""
+    if not (BUILT / "_build" / "html" / "index.html").is_file():
+        return "there is no built book: run `make book` first"
+    if shutil.which("chromium") is None:
+        return "there is no chromium on the PATH: install the system's package"
+    return None
+
+
+def pages() -> list[str]:
+    """The pages of the contents and the search page; one stand-in where there is no built book."""
+    if absent():
+        return ["book"]
+    toc = yaml.safe_load((BUILT / "_toc.yml").read_text(encoding="utf-8"))
+    return [*(name.removesuffix(".ipynb") for name in toc_pages(toc)), "search"]
+
+
+def require_book() -> None:
+    """Skip, or fail when the caller asked for the book to be there."""
+    if reason := absent():
+        if os.environ.get("FSFT_REQUIRE_BOOK") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def address():
+    require_book()
+    handler = functools.partial(_Quiet, directory=str(BUILT / "_build" / "html"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    require_book()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """Open a page in a window; gives the page and what went wrong while it loaded."""
+    contexts = []
+
+    def open_page(name, width=1280, theme="light", javascript=True):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme, java_script_enabled=javascript
+        )
+        context.set_default_timeout(180_000)  # for a busy machine
+        contexts.append(context)
+        page, faults = context.new_page(), []
+
+        def route(call):
+            if call.request.url.startswith(address):
+                call.continue_()
+            else:
+                faults.append(f"asked the network for {call.request.url}")
+                call.abort()
+
+        page.route("**/*", route)
+        page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        page.on("response", lambda r: faults.append(f"status {r.status}: {r.url}") if r.status >= 400 else None)
+        page.goto(f"{address}{name}.html")
+        page.wait_for_load_state("networkidle")
+        if javascript and page.locator(".math").count():
+            page.wait_for_function("window.MathJax?.startup?.promise")
+            page.evaluate("async () => { await MathJax.startup.promise }")
+            page.wait_for_load_state("networkidle")
+        return page, faults
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", pages())
+def test_a_page_loads_whole_and_is_accessible(visit, name, width, theme):
+    page, faults = visit(name, width, theme)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    assert page.locator(".math").count() == page.locator(".math > mjx-container").count()
+    assert page.locator("mjx-merror").count() == 0
+    overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert overflow <= 0, f"the page scrolls sideways by {overflow} px"
+    broken = page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
+    assert broken == []
+    assert faults == []
+    from axe_playwright_python.sync_playwright import Axe
+
+    # axe itself fetches style sheets again, some by a wrong address, so what it loads is not counted above.
+    found = [
+        f"{violation['id']} ({violation['impact']}): {node['target']} {node['html'][:200]}"
+        for violation in Axe().run(page).response["violations"]
+        if violation["id"] not in KNOWN_VIOLATIONS
+        for node in violation["nodes"]
+    ]
+    assert found == []
+
+
+def test_the_search_finds_a_word_offline(visit):
+    page, faults = visit("search")
+    page.goto(page.url + "?q=masks")
+    page.wait_for_selector("ul.search li")
+    # Sphinx's own script warns about anchors that it looks for and does not find.
+    assert [fault for fault in faults if not fault.startswith("console:")] == []
+
+
+def test_wide_tables_scroll_inside_themselves_by_keyboard(visit):
+    for name in pages():
+        page, _ = visit(name, width=390)
+        boxes = page.locator(".fsft-table, .pst-scrollable-table-container")
+        for number in range(boxes.count()):
+            box = boxes.nth(number)
+            if not box.is_visible() or not box.evaluate("e => e.scrollWidth > e.clientWidth + 1"):
+                continue
+            box.focus()
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function("e => e.scrollLeft > 0", arg=box.element_handle())
+            return
+    pytest.skip("no table of this book is wider than a phone")
+
+
+def test_the_pages_read_without_scripts(visit):
+    for name in [page for page in pages() if page.startswith("notebooks/")]:
+        page, _ = visit(name, javascript=False)
+        assert page.locator("article h1").is_visible()
+        assert page.locator("article .cell_output").count() > 0
