@@ -23,7 +23,7 @@ class Summary:
 
     def text(self, digits: int = 2) -> str:
         """For a table, such as "74.53 ± 0.07"; without a spread only the mean."""
-        spread = "" if self.sd is None else f" ± {self.sd:.{digits}f}"
+        spread = "" if self.sd is None else f"\u00a0±\u00a0{self.sd:.{digits}f}"  # no line break inside
         return f"{self.mean:.{digits}f}{spread}"
 
 

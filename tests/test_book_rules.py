@@ -11,6 +11,7 @@ from fsft.book import lint
 from fsft.book.notebook import publish
 from fsft.book.outputs import OutputError, clean_outputs
 from fsft.book.params import ParameterError, check_parameters, declared_parameters
+from fsft.book.run import banner
 from fsft.plots import Link, _table_html
 
 
@@ -240,3 +241,10 @@ def test_broken_rules_of_committed_notebooks_are_noticed(what, message):
 
 def test_the_committed_notebooks_keep_the_rules():
     assert lint.lint_all(ROOT) == []
+
+
+def test_the_banner_says_what_the_numbers_are_good_for():
+    trained = banner("quick", "CPU", "commit 0", {"profile": "quick", "data_dir": "data"})
+    computed = banner("quick", "CPU", "commit 0", {"profile": "quick"})
+    assert "an illustration, not evidence" in trained
+    assert "illustration" not in computed and "trains nothing" in computed

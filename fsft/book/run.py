@@ -45,6 +45,13 @@ _HEAD = {
     ),
 }
 
+_HEAD_WITHOUT_DATA = (
+    "Computed from the committed runs",
+    "This page trains nothing, so its profile changes nothing: its numbers come from the files in `results/`, each "
+    "of which names its own recipe.",
+    "note",
+)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -138,7 +145,7 @@ def execute(job: Job) -> list[str]:
 
 def banner(profile: str, device: str, commit: str, shown: dict[str, Any]) -> str:
     """The admonition below a page's title: what the numbers on this page may be used for. Holds no time."""
-    title, text, kind = _HEAD[profile]
+    title, text, kind = _HEAD[profile] if "data_dir" in shown else _HEAD_WITHOUT_DATA
     values = ", ".join(f"`{name} = {value!r}`" for name, value in shown.items())
     return "\n".join(
         [
