@@ -174,6 +174,7 @@ def list_recipes(options: argparse.Namespace) -> int:
         recipe = recipes[name]
         print(
             f"{name:<{width}}  {recipe.dataset}, {recipe.model} ({recipe.block}), {recipe.method}, "
+            f"{'+'.join(recipe.augment)}, "
             f"{recipe.epochs} epochs, batch {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}), "
             f"weight decay {recipe.weight_decay:g}"
         )

@@ -247,7 +247,8 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
     if method != "baseline":
         short["head_lr_scale"] = 5.0
     if profile == "quick":
-        short |= {"dataset": "photodigits", "model": "resnet8", "epochs": 6, "augment": ("crop",)}
+        short |= {"dataset": "photodigits", "model": "resnet8", "augment": ()}
+        short |= {"epochs": 3, "batch_size": 32, "lr": 0.1}
     else:
         short |= {"model": "resnet20", "epochs": 5}
     return paper.reduced(**{**short, **changes})
