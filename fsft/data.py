@@ -1,7 +1,7 @@
 """Data sets by name, whole in memory as uint8 tensors, checked before they are used.
 
-``photodigits`` needs no download; ``cifar100`` and ``imagefolder:<path>`` are read from files and cached
-decoded. Whatever is wrong with the data raises ``DataError`` with one sentence: the path, what was expected,
+``photodigits`` needs no download; ``cifar100``, ``tiny-imagenet`` and ``imagefolder:<path>`` are read from files and
+cached decoded. Whatever is wrong with the data raises ``DataError`` with one sentence: the path, what was expected,
 what was found, what to do.
 """
 
@@ -15,6 +15,8 @@ from fsft.cifar import cifar100, download_cifar100, find_source
 from fsft.imagefiles import image_folder
 from fsft.imageset import DataError, ImageSet, channel_statistics, problem
 from fsft.photodigits import photodigits
+from fsft.tiny_imagenet import find_source as find_tiny_imagenet
+from fsft.tiny_imagenet import tiny_imagenet
 
 __all__ = [
     "DataError",
@@ -26,22 +28,22 @@ __all__ = [
 ]
 
 SPLITS = ("train", "test")
-NAMES = ("photodigits", "cifar100", "imagefolder:<path>")
+NAMES = ("photodigits", "cifar100", "tiny-imagenet", "imagefolder:<path>")
 OPTIONS = {
     "photodigits": ("size", "seed", "background_correlation"),
     "cifar100": (),
+    "tiny-imagenet": ("classes",),
     "imagefolder": ("image_size",),
 }
 
 
-def load_dataset(
-    name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any
-) -> ImageSet:
+def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet:
     """The ``split`` ("train" or "test") of the data set ``name``.
 
     ``photodigits``: options ``size``, ``seed`` and ``background_correlation``; nothing is read from
-    ``data_dir``. ``cifar100``: no options. ``imagefolder:<path>``: option ``image_size`` (32). The last two
-    keep their decoded images in ``data_dir``/.fsft-cache.
+    ``data_dir``. ``cifar100``: no options. ``tiny-imagenet``: option ``classes``, "all" or "available" (see
+    :func:`fsft.tiny_imagenet.tiny_imagenet`). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
+    their decoded images in ``data_dir``/.fsft-cache.
 
     Raises:
         DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
@@ -63,6 +65,8 @@ def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fre
         return photodigits(split, **options)
     if kind == "cifar100":
         return cifar100(split, data_dir, fresh=fresh)
+    if kind == "tiny-imagenet":
+        return tiny_imagenet(split, data_dir, fresh=fresh, **options)
     return image_folder(Path(place), split, data_dir, fresh=fresh, **options)
 
 
@@ -75,6 +79,8 @@ def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:
     lines = [name]
     if name == "cifar100":
         lines = [f"{name}, read from {find_source(Path(data_dir))}"]
+    elif name == "tiny-imagenet":
+        lines = [f"{name}, read from {find_tiny_imagenet(Path(data_dir))}"]
     for split in SPLITS:
         data = _load(name, split, Path(data_dir), {}, fresh=True)
         counts = data.labels.bincount(minlength=data.num_classes)
