@@ -12,29 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from fsft.cifar import cifar100, download_cifar100, find_source
+from fsft.cub import cub200
+from fsft.fileset import FileSet
 from fsft.imagefiles import image_folder
 from fsft.imageset import DataError, ImageSet, channel_statistics, problem
 from fsft.photodigits import photodigits
+from fsft.stanford import stanford_cars, stanford_dogs
 from fsft.tiny_imagenet import find_source as find_tiny_imagenet
 from fsft.tiny_imagenet import tiny_imagenet
 
 __all__ = [
     "DataError",
+    "FileSet",
     "ImageSet",
     "channel_statistics",
     "check_dataset",
     "download_cifar100",
     "load_dataset",
+    "load_files",
 ]
 
 SPLITS = ("train", "test")
-NAMES = ("photodigits", "cifar100", "tiny-imagenet", "imagefolder:<path>")
+NAMES = ("photodigits", "cifar100", "tiny-imagenet", "imagefolder:<path>", "cub200", "stanford-dogs", "stanford-cars")
 OPTIONS = {
     "photodigits": ("size", "seed", "background_correlation"),
     "cifar100": (),
     "tiny-imagenet": ("classes",),
     "imagefolder": ("image_size",),
 }
+# Too large for the memory: their images are decoded when they are needed, see fsft.stream.
+STREAMED = {"cub200": cub200, "stanford-dogs": stanford_dogs, "stanford-cars": stanford_cars}
 
 
 def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet:
@@ -51,8 +58,26 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
     return _load(name, split, Path(data_dir), options)
 
 
+def load_files(name: str, split: str, data_dir: str | os.PathLike[str] = "data") -> FileSet:
+    """The ``split`` of ``cub200``, ``stanford-dogs`` or ``stanford-cars``: their images stay in files.
+
+    Each is the official archive, unpacked: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``, ``Annotation/`` and
+    the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``, in ``data_dir``.
+
+    Raises:
+        DataError: the name or split is unknown, or the data is missing, incomplete or damaged.
+    """
+    if name not in STREAMED:
+        raise problem("data set", ", ".join(STREAMED), repr(name), "choose one of these")
+    if split not in SPLITS:
+        raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
+    return STREAMED[name](split, Path(data_dir))
+
+
 def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fresh: bool = False) -> ImageSet:
     kind, _, place = name.partition(":")
+    if name in STREAMED:
+        raise problem(name, "a data set that fits into memory", "one that streams", "use load_files")
     if kind not in OPTIONS or (kind == "imagefolder") != bool(place):
         raise problem("data set", ", ".join(NAMES), repr(name), "choose one of these")
     if split not in SPLITS:
@@ -71,11 +96,13 @@ def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fre
 
 
 def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:
-    """Read both splits from their files, not from the cache, and report what is there.
+    """Read every image of both splits from its file, not from the cache, and report what is there.
 
     Raises:
         DataError: something is missing, incomplete or damaged.
     """
+    if name in STREAMED:
+        return "\n".join([name, *(line for split in SPLITS for line in load_files(name, split, data_dir).report())])
     lines = [name]
     if name == "cifar100":
         lines = [f"{name}, read from {find_source(Path(data_dir))}"]

@@ -27,9 +27,9 @@ class Unpacked:
         """Entries of a folder, without the hidden ones, and their bytes."""
         return {entry.name: entry.stat().st_size for entry in folder_entries(self.root / folder, self.fix)}
 
-    def read(self, name: str) -> bytes:
-        """Content of a file."""
-        return read_file(self.root / name, self.fix)
+    def read(self, name: str, limit: int = TEXT_LIMIT) -> bytes:
+        """Content of a file of at most ``limit`` bytes."""
+        return read_file(self.root / name, self.fix, limit)
 
     def text(self, name: str) -> str:
         """Content of a UTF-8 text file."""
