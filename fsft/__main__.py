@@ -123,7 +123,7 @@ def _add_evaluate(commands: Any) -> None:
 def _add_data(commands: Any) -> None:
     command = commands.add_parser("data", help="check or download data sets")
     command.add_argument("action", choices=("check", "download"))
-    command.add_argument("name", help="such as cifar100, photodigits, imagefolder:PATH")
+    command.add_argument("name", help="such as cifar100, tiny-imagenet, cub200, imagefolder:PATH")
     command.add_argument("--data-dir", type=Path, default=Path("data"))
     command.set_defaults(command=handle_data)
 
@@ -272,7 +272,7 @@ def handle_data(options: argparse.Namespace) -> int:
     if options.action == "download":
         if options.name != "cifar100":
             raise DataError(
-                f"only cifar100 can be downloaded, found {options.name!r}; see the data page for the others"
+                f"only cifar100 can be downloaded, found {options.name!r}; 'fsft data check' says how to get the others"
             )
         download_cifar100(options.data_dir)
     print(check_dataset(options.name, options.data_dir))

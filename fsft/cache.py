@@ -4,23 +4,24 @@ when in doubt.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsft.imageset import ImageSet, fingerprint
 
 FOLDER = ".fsft-cache"
 
 
-def cached(
-    data_dir: Path, key: str, signature: str, build: Callable[[], ImageSet], *, fresh: bool = False
-) -> ImageSet:
+def cached(data_dir: Path, key: str, signature: str, build: Callable[[], ImageSet], *, fresh: bool = False) -> ImageSet:
     """The result of ``build()``, or the copy of it that an earlier call stored.
 
     The copy is ``data_dir``/.fsft-cache/``key``.npz. It is used when it was stored with the same
@@ -55,13 +56,23 @@ def _load(path: Path) -> tuple[ImageSet, str]:
     with np.load(path, allow_pickle=False) as arrays:
         header = json.loads(str(arrays["header"]))
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
+        boxes = torch.from_numpy(arrays["boxes"]) if "boxes" in header else None
     if images.dtype != torch.uint8 or labels.dtype != torch.int64:
         raise ValueError(f"expected uint8 images and int64 labels, found {images.dtype} and {labels.dtype}")
     classes = tuple(header["classes"])
     found = fingerprint(images, labels, classes)
     if found != header["sha256"]:
         raise ValueError(f"expected SHA-256 {header['sha256']}, found {found}")
-    return ImageSet(header["name"], header["split"], images, labels, classes, found), header["signature"]
+    # The fingerprint is of what a network learns from; boxes have a checksum of their own.
+    if boxes is not None and _sha256(boxes) != header["boxes"]:
+        raise ValueError(f"expected boxes with SHA-256 {header['boxes']}, found {_sha256(boxes)}")
+    data = ImageSet(header["name"], header["split"], images, labels, classes, found, boxes=boxes)
+    return data, header["signature"]
+
+
+def _sha256(values: Tensor) -> str:
+    content = values.contiguous().numpy()
+    return hashlib.sha256(f"{content.dtype.str} {content.shape} ".encode() + content.tobytes()).hexdigest()
 
 
 def _store(path: Path, data: ImageSet, signature: str) -> None:
@@ -72,16 +83,14 @@ def _store(path: Path, data: ImageSet, signature: str) -> None:
         "sha256": data.sha256,
         "signature": signature,
     }
+    arrays: dict[str, Any] = {"images": data.images.numpy(), "labels": data.labels.numpy()}
+    if data.boxes is not None:
+        header["boxes"], arrays["boxes"] = _sha256(data.boxes), data.boxes.numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            np.savez(
-                file,
-                images=data.images.numpy(),
-                labels=data.labels.numpy(),
-                header=np.array(json.dumps(header)),
-            )
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

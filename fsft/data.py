@@ -1,7 +1,7 @@
 """Data sets by name, whole in memory as uint8 tensors, checked before they are used.
 
-``photodigits`` needs no download; ``cifar100`` and ``imagefolder:<path>`` are read from files and cached
-decoded. Whatever is wrong with the data raises ``DataError`` with one sentence: the path, what was expected,
+``photodigits`` needs no download; ``cifar100``, ``tiny-imagenet`` and ``imagefolder:<path>`` are read from files and
+cached decoded. Whatever is wrong with the data raises ``DataError`` with one sentence: the path, what was expected,
 what was found, what to do.
 """
 
@@ -12,36 +12,45 @@ from pathlib import Path
 from typing import Any
 
 from fsft.cifar import cifar100, download_cifar100, find_source
+from fsft.cub import cub200
+from fsft.fileset import FileSet
 from fsft.imagefiles import image_folder
 from fsft.imageset import DataError, ImageSet, channel_statistics, problem
 from fsft.photodigits import photodigits
+from fsft.stanford import stanford_cars, stanford_dogs
+from fsft.tiny_imagenet import find_source as find_tiny_imagenet
+from fsft.tiny_imagenet import tiny_imagenet
 
 __all__ = [
     "DataError",
+    "FileSet",
     "ImageSet",
     "channel_statistics",
     "check_dataset",
     "download_cifar100",
     "load_dataset",
+    "load_files",
 ]
 
 SPLITS = ("train", "test")
-NAMES = ("photodigits", "cifar100", "imagefolder:<path>")
+NAMES = ("photodigits", "cifar100", "tiny-imagenet", "imagefolder:<path>", "cub200", "stanford-dogs", "stanford-cars")
 OPTIONS = {
     "photodigits": ("size", "seed", "background_correlation"),
     "cifar100": (),
+    "tiny-imagenet": ("classes",),
     "imagefolder": ("image_size",),
 }
+# Too large for the memory: their images are decoded when they are needed, see fsft.stream.
+STREAMED = {"cub200": cub200, "stanford-dogs": stanford_dogs, "stanford-cars": stanford_cars}
 
 
-def load_dataset(
-    name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any
-) -> ImageSet:
+def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet:
     """The ``split`` ("train" or "test") of the data set ``name``.
 
     ``photodigits``: options ``size``, ``seed`` and ``background_correlation``; nothing is read from
-    ``data_dir``. ``cifar100``: no options. ``imagefolder:<path>``: option ``image_size`` (32). The last two
-    keep their decoded images in ``data_dir``/.fsft-cache.
+    ``data_dir``. ``cifar100``: no options. ``tiny-imagenet``: option ``classes``, "all" or "available" (see
+    :func:`fsft.tiny_imagenet.tiny_imagenet`). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
+    their decoded images in ``data_dir``/.fsft-cache.
 
     Raises:
         DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
@@ -49,8 +58,26 @@ def load_dataset(
     return _load(name, split, Path(data_dir), options)
 
 
+def load_files(name: str, split: str, data_dir: str | os.PathLike[str] = "data") -> FileSet:
+    """The ``split`` of ``cub200``, ``stanford-dogs`` or ``stanford-cars``: their images stay in files.
+
+    Each is the official archive, unpacked: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``, ``Annotation/`` and
+    the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``, in ``data_dir``.
+
+    Raises:
+        DataError: the name or split is unknown, or the data is missing, incomplete or damaged.
+    """
+    if name not in STREAMED:
+        raise problem("data set", ", ".join(STREAMED), repr(name), "choose one of these")
+    if split not in SPLITS:
+        raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
+    return STREAMED[name](split, Path(data_dir))
+
+
 def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fresh: bool = False) -> ImageSet:
     kind, _, place = name.partition(":")
+    if name in STREAMED:
+        raise problem(name, "a data set that fits into memory", "one that streams", "use load_files")
     if kind not in OPTIONS or (kind == "imagefolder") != bool(place):
         raise problem("data set", ", ".join(NAMES), repr(name), "choose one of these")
     if split not in SPLITS:
@@ -63,18 +90,24 @@ def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fre
         return photodigits(split, **options)
     if kind == "cifar100":
         return cifar100(split, data_dir, fresh=fresh)
+    if kind == "tiny-imagenet":
+        return tiny_imagenet(split, data_dir, fresh=fresh, **options)
     return image_folder(Path(place), split, data_dir, fresh=fresh, **options)
 
 
 def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:
-    """Read both splits from their files, not from the cache, and report what is there.
+    """Read every image of both splits from its file, not from the cache, and report what is there.
 
     Raises:
         DataError: something is missing, incomplete or damaged.
     """
+    if name in STREAMED:
+        return "\n".join([name, *(line for split in SPLITS for line in load_files(name, split, data_dir).report())])
     lines = [name]
     if name == "cifar100":
         lines = [f"{name}, read from {find_source(Path(data_dir))}"]
+    elif name == "tiny-imagenet":
+        lines = [f"{name}, read from {find_tiny_imagenet(Path(data_dir))}"]
     for split in SPLITS:
         data = _load(name, split, Path(data_dir), {}, fresh=True)
         counts = data.labels.bincount(minlength=data.num_classes)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -82,11 +83,16 @@ def list_tree(root: Path, fix: str) -> ImageTree:
 
 
 def decode(
-    tree: ImageTree, transform: Callable[[Image.Image, Path], Image.Image], size: int, fix: str
+    tree: ImageTree,
+    transform: Callable[[Image.Image, Path], Image.Image],
+    size: int,
+    fix: str,
+    content: Callable[[Path], bytes] | None = None,
 ) -> np.ndarray:
     """All images of the tree as uint8 (n, 3, size, size).
 
     ``transform`` makes a ``size`` x ``size`` RGB image of each file; ``fix`` ends the message of an error.
+    ``content`` gives a file's bytes where the paths lie within an archive.
     """
     images = np.empty((len(tree.paths), size, size, 3), dtype=np.uint8)
 
@@ -94,7 +100,8 @@ def decode(
         part = tree.paths[start : start + _BLOCK]
         for index, path in enumerate(part, start):
             try:
-                with Image.open(path, formats=FORMATS) as image:
+                file = path if content is None else io.BytesIO(content(path))
+                with Image.open(file, formats=FORMATS) as image:
                     images[index] = np.asarray(transform(image, path))
             except DataError:
                 raise
@@ -115,9 +122,7 @@ def decode(
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def image_folder(
-    path: Path, split: str, data_dir: Path, *, image_size: int = 32, fresh: bool = False
-) -> ImageSet:
+def image_folder(path: Path, split: str, data_dir: Path, *, image_size: int = 32, fresh: bool = False) -> ImageSet:
     """``path``/train/<class>/* or ``path``/test/<class>/* (or ``val``), as squares of ``image_size`` pixels.
 
     The shorter side is resized to ``image_size`` and the center cut out, as torchvision's ``Resize`` and
@@ -132,9 +137,7 @@ def image_folder(
     trees = {"train": list_tree(path / "train", fix), "test": list_tree(path / held_out, fix)}
     odd = sorted(set(trees["train"].classes) ^ set(trees["test"].classes))
     if odd:
-        raise problem(
-            path, f"the same classes in train and {held_out}", f"{odd[0]!r} in only one of them", fix
-        )
+        raise problem(path, f"the same classes in train and {held_out}", f"{odd[0]!r} in only one of them", fix)
     tree = trees[split]
     for name, count in tree.counts().items():
         if count == 0:

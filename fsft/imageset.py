@@ -52,21 +52,7 @@ class ImageSet:
         Subsets of one seed are nested: the 20 images a class has in ``subset(20, s)`` are among those of
         ``subset(50, s)``.
         """
-        counts = torch.bincount(self.labels, minlength=self.num_classes)
-        if per_class < 1 or per_class > int(counts.min()):
-            poorest = self.classes[int(counts.argmin())]
-            raise problem(
-                f"{self.name} {self.split}",
-                f"1 to {int(counts.min())} images per class (class {poorest!r} has no more)",
-                f"per_class={per_class}",
-                "choose a number in that range",
-            )
-        keys = np.asarray(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(self)))
-        labels = self.labels.numpy()
-        by_class = np.lexsort((keys, labels))
-        starts = np.concatenate([[0], np.cumsum(counts.numpy())[:-1]])
-        rank = np.arange(len(self)) - starts[labels[by_class]]
-        chosen = torch.from_numpy(np.sort(by_class[rank < per_class]))
+        chosen = balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}")
         images, kept = self.images[chosen], self.labels[chosen]
         return replace(
             self,
@@ -76,6 +62,24 @@ class ImageSet:
             masks=None if self.masks is None else self.masks[chosen],
             boxes=None if self.boxes is None else self.boxes[chosen],
         )
+
+
+def balanced(labels: Tensor, classes: tuple[str, ...], per_class: int, seed: int, where: str) -> Tensor:
+    """Indices, ascending, of ``per_class`` random images of every class; ``where`` begins the message of an error."""
+    counts = torch.bincount(labels, minlength=len(classes))
+    if per_class < 1 or per_class > int(counts.min()):
+        poorest = classes[int(counts.argmin())]
+        raise problem(
+            where,
+            f"1 to {int(counts.min())} images per class (class {poorest!r} has no more)",
+            f"per_class={per_class}",
+            "choose a number in that range",
+        )
+    keys = np.asarray(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(labels)))
+    by_class = np.lexsort((keys, labels.numpy()))
+    starts = np.concatenate([[0], np.cumsum(counts.numpy())[:-1]])
+    rank = np.arange(len(labels)) - starts[labels.numpy()[by_class]]
+    return torch.from_numpy(np.sort(by_class[rank < per_class]))
 
 
 def fingerprint(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
@@ -118,9 +122,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     the result does not depend on the order of the images, the device or the number of threads.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
-        raise ValueError(
-            f"expected a non-empty uint8 tensor (n, 3, H, W), found {images.dtype} {tuple(images.shape)}"
-        )
+        raise ValueError(f"expected a non-empty uint8 tensor (n, 3, H, W), found {images.dtype} {tuple(images.shape)}")
     total = torch.zeros(images.shape[1], dtype=torch.float64, device=images.device)
     squares = torch.zeros_like(total)
     # Blocks that stay in the processor's cache; float64 holds these sums of integers exactly (they are far

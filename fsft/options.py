@@ -8,11 +8,33 @@ from collections.abc import Callable, Iterator
 
 from fsft.recipe import SCHEDULES, Recipe
 
-CHANGES: dict[str, type] = {
+
+def pairs(text: str) -> tuple[tuple[str, float | str], ...]:
+    """``size=500+classes=available`` as the pairs of a recipe's ``dataset_options``."""
+    found: list[tuple[str, float | str]] = []
+    for part in text.split("+"):
+        name, equals, value = part.partition("=")
+        if not (name and equals and value):
+            raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {part!r}")
+        found.append((name, _number(value)))
+    return tuple(found)
+
+
+def _number(text: str) -> float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+CHANGES: dict[str, Callable[[str], object]] = {
     "epochs": int,
     "model": str,
     "block": str,
     "dataset": str,
+    "dataset_options": pairs,
     "batch_size": int,
     "lr": float,
     "weight_decay": float,
@@ -22,6 +44,7 @@ CHANGES: dict[str, type] = {
     "images_per_class": int,
 }
 CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck")}
+HINTS = {"dataset_options": "NAME=VALUE[+NAME=VALUE]"}
 
 
 def add_changes(command: argparse.ArgumentParser, *, lists: bool) -> None:
@@ -30,7 +53,7 @@ def add_changes(command: argparse.ArgumentParser, *, lists: bool) -> None:
     group = command.add_argument_group(title + ("; several values, separated by commas, make a grid" if lists else ""))
     for name, kind in CHANGES.items():
         flag = "--" + name.replace("_", "-")
-        hint = "|".join(CHOICES.get(name, ())) or name.upper()
+        hint = "|".join(CHOICES.get(name, ())) or HINTS.get(name, name.upper())
         if lists:
             group.add_argument(flag, type=_list_of(kind), metavar=f"{hint}[,...]")
         else:
@@ -56,10 +79,14 @@ def grid(options: argparse.Namespace) -> Iterator[dict[str, object]]:
 
 def as_arguments(changes: dict[str, object]) -> list[str]:
     """The command line that asks for these changes."""
-    return [text for name, value in changes.items() for text in ("--" + name.replace("_", "-"), str(value))]
+    return [text for name, value in changes.items() for text in ("--" + name.replace("_", "-"), _as_text(value))]
 
 
-def _list_of(kind: type) -> Callable[[str], list[object]]:
+def _as_text(value: object) -> str:
+    return "+".join(f"{name}={part}" for name, part in value) if isinstance(value, tuple) else str(value)
+
+
+def _list_of(kind: Callable[[str], object]) -> Callable[[str], list[object]]:
     def parse(text: str) -> list[object]:
         return [kind(part) for part in text.split(",")]
 

@@ -10,6 +10,7 @@ import pytest
 import tiny
 
 from fsft.__main__ import build_parser, changed_recipe, main
+from fsft.options import as_arguments, grid
 from fsft.recipe import recipes
 
 
@@ -71,6 +72,15 @@ def test_options_change_the_recipe():
     options = build_parser().parse_args(["train", "cpu/resnet20/fsft", "--epochs", "7", "--head-lr-scale", "5"])
     recipe = changed_recipe(options)
     assert (recipe.epochs, recipe.head_lr_scale) == (7, 5) and recipe.distance()["epochs"] == [300, 7]
+
+
+def test_options_of_the_data_set():
+    arguments = ["train", "table3/resnet110/fsft", "--dataset-options", "classes=available+size=20"]
+    recipe = changed_recipe(build_parser().parse_args(arguments))
+    assert recipe.dataset_options == (("classes", "available"), ("size", 20))
+    assert recipe.distance()["dataset_options"] == [[], [["classes", "available"], ["size", 20]]]
+    (change,) = grid(build_parser().parse_args(["sweep", *arguments[1:]]))
+    assert changed_recipe(build_parser().parse_args([*arguments[:2], *as_arguments(change)])) == recipe
 
 
 @pytest.mark.parametrize(

@@ -174,3 +174,10 @@ def test_wide_resnet_drops_thirty_percent():
 
 def test_variants_tell_what_the_table_leaves_open():
     assert recipes["table1/pyramidnet-bottleneck/fsft"].distance() == {"block": ["basic", "bottleneck"]}
+
+
+def test_table3_differs_from_table1_in_data_and_batch_size_alone():
+    for method in ("baseline", "fsft", "fsft-sd"):
+        large, small = recipes[f"table3/resnet110/{method}"].as_dict(), recipes[f"table1/resnet110/{method}"].as_dict()
+        different = {field: value for field, value in large.items() if value != small[field]}
+        assert different == {"name": f"table3/resnet110/{method}", "dataset": "tiny-imagenet", "batch_size": 256}

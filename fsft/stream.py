@@ -1,0 +1,119 @@
+"""Batches of images that are decoded on the way, by worker processes, with torchvision's transforms.
+
+The paper does not say how it cuts its fine-grained images to size. This is our choice, the usual one for ImageNet: in
+training a random part of 8 to 100 % of the image, resized to 224 x 224 pixels, and a random flip; in tests the shorter
+side resized to 256 pixels and the central 224 x 224 cut out; ImageNet's mean and standard deviation for both.
+
+An image's random draws depend on (seed, epoch, image) alone: neither on the worker that decodes it nor on how many
+there are, nor on whether the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from fsft.fileset import FileSet
+from fsft.imageset import DataError
+
+# Of ImageNet's training images, as every torchvision network has them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+RESIZED = 256
+# As a part of SeedSequence's key; the streams of fsft.augment have keys of two numbers, so nothing can coincide.
+STREAM = 7
+
+
+def image_seed(seed: int, epoch: int, index: int) -> int:
+    """The seed of the draws for image ``index`` of the data set in an epoch."""
+    sequence = np.random.SeedSequence(entropy=seed, spawn_key=(epoch, STREAM, index))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def training_transform(size: int, *, crop: bool = True, flip: bool = True) -> v2.Compose:
+    """PIL image to uint8 (3, size, size), drawing from torch's global random state."""
+    cut = [v2.RandomResizedCrop(size)] if crop else _central(size)
+    mirror = [v2.RandomHorizontalFlip()] if flip else []
+    return v2.Compose([*cut, *mirror, v2.PILToTensor()])
+
+
+def evaluation_transform(size: int) -> v2.Compose:
+    """PIL image to uint8 (3, size, size), the same at every call."""
+    return v2.Compose([*_central(size), v2.PILToTensor()])
+
+
+def _central(size: int) -> list[torch.nn.Module]:
+    return [v2.Resize(round(size * RESIZED / 224)), v2.CenterCrop(size)]
+
+
+class Samples(Dataset[tuple[Tensor | DataError, int]]):
+    """Images of a set as uint8 (3, size, size) with their labels.
+
+    With ``seed`` and ``epoch`` they are augmented; torch's global random state is left as it was. An error of the data
+    comes as a value, because a worker's exception would arrive wrapped in its traceback.
+    """
+
+    def __init__(self, files: FileSet, transform: v2.Compose, seed: int | None = None, epoch: int = 0):
+        self.files, self.transform, self.seed, self.epoch = files, transform, seed, epoch
+        self.labels = files.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor | DataError, int]:
+        try:
+            image = self.files.image(index)
+        except DataError as error:
+            return error, self.labels[index]
+        if self.seed is None:
+            return self.transform(image), self.labels[index]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(image_seed(self.seed, self.epoch, index))
+            return self.transform(image), self.labels[index]
+
+
+def batches(
+    samples: Samples, indices: Sequence[Sequence[int]], workers: int | None = None, pin_memory: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images uint8 (B, 3, H, W) and labels int64 (B,), on the CPU, for each list of indices.
+
+    ``workers`` processes decode ahead; None takes one for each core but one, at most 8, and 0 none.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    if workers is None:
+        workers = min(8, max(0, (os.cpu_count() or 1) - 1), len(indices))
+    loader = DataLoader(
+        samples,
+        batch_sampler=indices,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # of its own: the loader draws a seed that nobody uses
+    )
+    for images, labels in loader:
+        if isinstance(images, DataError):
+            raise images
+        yield images, labels
+
+
+def _collate(items: list[tuple[Tensor | DataError, int]]) -> tuple[Tensor | DataError, Tensor]:
+    labels = torch.tensor([label for _, label in items])
+    images = []
+    for image, _ in items:
+        if isinstance(image, DataError):
+            return image, labels
+        images.append(image)
+    return torch.stack(images), labels
+
+
+def in_order(count: int, batch_size: int) -> list[range]:
+    """Indices 0 to ``count`` in batches; the last may be smaller."""
+    return [range(begin, min(begin + batch_size, count)) for begin in range(0, count, batch_size)]

@@ -1,0 +1,88 @@
+"""Batches of images decoded by workers: the same whatever the workers, the order, and the moment of the start."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fine_grained import declare_official, write_cub
+from PIL import Image
+from torchvision.transforms import v2
+
+from fsft.data import DataError, load_files
+from fsft.stream import Samples, batches, evaluation_transform, image_seed, in_order, training_transform
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    declare_official(monkeypatch)
+    write_cub(tmp_path)
+    return load_files("cub200", "train", tmp_path)
+
+
+def draw(files, seed=0, epoch=0, size=32):
+    return Samples(files, training_transform(size), seed, epoch)
+
+
+def test_an_image_depends_on_seed_epoch_and_index_alone(files):
+    first = draw(files)[1][0]
+    samples = draw(files)
+    samples[2], samples[0]
+    torch.rand(5)
+    assert torch.equal(samples[1][0], first)
+    others = [draw(files, seed=1)[1][0], draw(files, epoch=1)[1][0], Samples(files, evaluation_transform(32))[1][0]]
+    assert all(other.shape == first.shape and not torch.equal(other, first) for other in others)
+
+
+def test_the_global_random_state_is_left_alone(files):
+    before = torch.get_rng_state()
+    draw(files)[0]
+    list(batches(draw(files), [[0, 1]], workers=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeds_do_not_collide():
+    seeds = [image_seed(seed, epoch, index) for seed in range(4) for epoch in range(4) for index in range(100)]
+    assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_workers_change_nothing_and_a_later_start_neither(files):
+    plan = [[2, 0], [1, 2], [0, 1]]
+    alone = list(batches(draw(files), plan, workers=0))
+    helped = list(batches(draw(files), plan, workers=2))
+    resumed = list(batches(draw(files), plan[1:], workers=1))
+    for (images, labels), (other_images, other_labels) in zip(alone + alone[1:], helped + resumed, strict=True):
+        assert torch.equal(images, other_images) and torch.equal(labels, other_labels)
+    assert [labels.tolist() for _, labels in alone] == [files.labels[indices].tolist() for indices in plan]
+
+
+def test_evaluation_is_torchvisions_recipe(files):
+    image = Image.open(files.root / files.names[0]).convert("RGB")
+    expected = v2.Compose([v2.Resize(256), v2.CenterCrop(224), v2.PILToTensor()])(image)
+    images, _ = next(batches(Samples(files, evaluation_transform(224)), in_order(3, 2), workers=0))
+    assert images.dtype == torch.uint8 and torch.equal(images[0], expected)
+
+
+def test_without_crop_and_flip_training_images_are_the_tests(files):
+    plain = Samples(files, training_transform(32, crop=False, flip=False), seed=0)
+    assert torch.equal(plain[0][0], Samples(files, evaluation_transform(32))[0][0])
+
+
+def test_flips_are_fair(files):
+    straight = Samples(files, evaluation_transform(32))[0][0]
+    seen = [Samples(files, training_transform(32, crop=False), 0, epoch)[0][0] for epoch in range(60)]
+    kept = sum(torch.equal(image, straight) for image in seen)
+    assert kept + sum(torch.equal(image, straight.flip(-1)) for image in seen) == 60
+    assert 15 < kept < 45
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_one_sentence_even_from_a_worker(files, workers):
+    (files.root / files.names[1]).write_bytes(b"no image")
+    with pytest.raises(DataError) as error:
+        list(batches(draw(files), [[0, 1]], workers=workers))
+    assert str(error.value).startswith(f"{files.root / files.names[1]}: expected an image file")
+    assert "\n" not in str(error.value)
+
+
+def test_the_last_batch_of_a_test_may_be_smaller():
+    assert [list(part) for part in in_order(5, 2)] == [[0, 1], [2, 3], [4]]
