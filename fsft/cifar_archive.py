@@ -45,9 +45,7 @@ def read_archive(source: Path, split: str) -> tuple[np.ndarray, np.ndarray, tupl
         raise problem(error.filename, "a file of the official archive", "nothing", FIX) from None
     except (IsADirectoryError, NotADirectoryError) as error:
         found = "a folder" if isinstance(error, IsADirectoryError) else "a file in place of its folder"
-        raise problem(
-            error.filename, "a file of the official archive", found, f"remove it and {FIX}"
-        ) from None
+        raise problem(error.filename, "a file of the official archive", found, f"remove it and {FIX}") from None
     except PermissionError as error:
         raise problem(error.filename, "a readable file", "no permission", "change its permissions") from None
     where, remedy = source / split, f"delete it and {FIX}"

@@ -61,9 +61,7 @@ DRAWS = (
 BLOCK = 500
 
 
-def photodigits(
-    split: str, *, size: int | None = None, seed: int = 0, background_correlation: float = 0.0
-) -> ImageSet:
+def photodigits(split: str, *, size: int | None = None, seed: int = 0, background_correlation: float = 0.0) -> ImageSet:
     """The ``split`` ("train" or "test") of photodigits: ``size`` images, balanced over 10 classes.
 
     The default size is 10,000 for training and 2,000 for testing.
@@ -185,14 +183,10 @@ def _tiles(split: str) -> _Tiles:
             offset += len(flat[-1])
     grid = (len(REGIONS), len(CROP_SIDES))
     height, width = np.array(shapes, dtype=np.int64).T
-    return _Tiles(
-        np.concatenate(flat), np.array(starts).reshape(grid), height.reshape(grid), width.reshape(grid)
-    )
+    return _Tiles(np.concatenate(flat), np.array(starts).reshape(grid), height.reshape(grid), width.reshape(grid))
 
 
-def _backgrounds(
-    split: str, labels: np.ndarray, correlation: float, draws: _Draws
-) -> tuple[np.ndarray, np.ndarray]:
+def _backgrounds(split: str, labels: np.ndarray, correlation: float, draws: _Draws) -> tuple[np.ndarray, np.ndarray]:
     """Packed RGB backgrounds uint32 (n, 32, 32) and the region (n,) each was cut from."""
     tiles = _tiles(split)
     own = draws.column("correlated") < round(correlation * 2**32)
@@ -259,9 +253,7 @@ def _digits(split: str, labels: np.ndarray, draws: _Draws) -> np.ndarray:
     across = step - draws.below("digit_x", room)[:, None]
     down = np.where((down < 0) | (down > largest), largest, down)
     across = np.where((across < 0) | (across > largest), largest, across)
-    return np.asarray(
-        enlarged[row[:, None, None], digit[:, None, None], down[:, :, None], across[:, None, :]]
-    )
+    return np.asarray(enlarged[row[:, None, None], digit[:, None, None], down[:, :, None], across[:, None, :]])
 
 
 def _unpack(packed: np.ndarray) -> np.ndarray:
