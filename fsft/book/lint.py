@@ -30,9 +30,7 @@ def setup_cell(repository: str | None) -> str:
             "# Does nothing where fsft is installed.\n"
             "import importlib.util\n\n"
             'if importlib.util.find_spec("fsft") is None:\n'
-            "    raise ModuleNotFoundError(\n"
-            '        "fsft is not installed: run `pip install --no-deps .` in the repository"\n'
-            "    )"
+            '    raise ModuleNotFoundError("fsft is not installed: run `pip install --no-deps .` in the repository")'
         )
     return (
         "# Does nothing where fsft is installed. Elsewhere, for example in Colab, it installs the package\n"
