@@ -1,5 +1,6 @@
 """What the README tells a newcomer to type must exist."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -64,3 +65,17 @@ def test_printed_accuracies_are_those_of_the_result_files():
         (result,) = [r for r in results.values() if (r["slug"], r["seed"]) == (slug, int(seed))]
         tested = result["history"][int(epoch) - 1]["test"]
         assert accuracies == ", ".join(f"{mode} {value:.2f} %" for mode, value in tested.items())
+
+
+def test_printed_speeds_are_those_of_the_benchmark():
+    report = json.loads((ROOT / "benchmarks" / "results" / "train_step-cpu.json").read_text())
+    for row in report["loop"]["rows"]:
+        for precision, ratio in row["ratio"].items():
+            speed = f"{row['images_per_second'][precision]:.0f}"
+            figures = f"{ratio['median']:.2f}x  ({ratio['min']:.2f} to {ratio['max']:.2f})"
+            assert re.search(rf"fsft {precision} +{speed} +{re.escape(figures)}", README), (row["model"], precision)
+    for row in report["overhead"]["rows"]:
+        time = row["step_time_ratio"]
+        figures = f"step time {time['median']:.3f} ({time['min']:.3f} to {time['max']:.3f}), "
+        figures += f"saved bytes {row['saved_ratio']:.4f}"
+        assert re.search(rf"{re.escape(row['model'])} +{re.escape(figures)}", README), row["model"]
