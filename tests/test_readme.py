@@ -16,8 +16,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def commands():
-    """The indented command lines, without comments."""
-    lines = (line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    "))
+    """The indented command lines, without comments; fenced blocks are programs and their output."""
+    unfenced = re.sub(r"^```.*?^```", "", README, flags=re.M | re.S)
+    lines = (line.split("#")[0].strip() for line in unfenced.splitlines() if line.startswith("    "))
     return [line.removeprefix(".venv/bin/") for line in lines]
 
 
