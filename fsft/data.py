@@ -49,7 +49,7 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
 
     ``photodigits``: options ``size``, ``seed`` and ``background_correlation``; nothing is read from
     ``data_dir``. ``cifar100``: no options. ``tiny-imagenet``: option ``classes``, "all" or "available" (see
-    :func:`fsft.tiny_imagenet.tiny_imagenet`). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
+    ``fsft.tiny_imagenet``). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
     their decoded images in ``data_dir``/.fsft-cache.
 
     Raises:
