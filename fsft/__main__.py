@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsft.options import add_changes, changed, changes_in, grid
+from fsft.options import IN_USE, add_changes, changed, changes_in, grid
 from fsft.recipe import Recipe, recipes
 
 if TYPE_CHECKING:
     from fsft.training import Run
 
-FAILED, BAD_ARGUMENTS, BAD_DATA, IN_USE, SIGNALED = 1, 2, 3, 4, 128
+FAILED, BAD_ARGUMENTS, BAD_DATA, SIGNALED = 1, 2, 3, 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,8 +185,7 @@ def train_recipe(options: argparse.Namespace) -> int:
     from fsft.training import train
 
     recipe = changed_recipe(options)
-    stem = f"{recipe.slug}-seed{options.seed}"
-    result_path = options.results_dir / f"{stem}.json"
+    result_path = options.results_dir / f"{recipe.run_name(options.seed)}.json"
     if result_path.exists() and options.steps is None:
         print(f"{recipe.name}, seed {options.seed}: done already, see {result_path}")
         return 0

@@ -29,6 +29,8 @@ def _number(text: str) -> float | str:
     return text
 
 
+IN_USE = 4  # exit status of ``fsft train`` when another process holds the run; ``fsft sweep`` waits for it
+
 CHANGES: dict[str, Callable[[str], object]] = {
     "epochs": int,
     "model": str,

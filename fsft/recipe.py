@@ -121,6 +121,10 @@ class Recipe:
         """A file name that no other recipe has: the name and the start of :attr:`digest`."""
         return f"{self.name.replace('/', '-').split('~')[0]}-{self.digest[:8]}"
 
+    def run_name(self, seed: int) -> str:
+        """What a run's folder and result file are called: ``<slug>-seed<seed>``."""
+        return f"{self.slug}-seed{seed}"
+
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return json.loads(json.dumps(asdict(self)))

@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from fsft.options import as_arguments, changed
+from fsft.options import IN_USE, as_arguments, changed
 from fsft.recipe import Recipe, recipes
 from fsft.stopping import stop_request
 
-IN_USE = 4  # the exit status of ``fsft train`` when another process holds the run
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
 
@@ -108,7 +107,7 @@ def make_jobs(
         for name in names:
             for changes in variants:
                 recipe = changed(recipes[name], changes)
-                stem = f"{recipe.slug}-seed{seed}"
+                stem = recipe.run_name(seed)
                 line = ["train", name, "--seed", str(seed), *as_arguments(changes), *arguments, *folders]
                 jobs.append(Job(recipe, seed, line, runs_dir / stem, results_dir / f"{stem}.json"))
     return jobs

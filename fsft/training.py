@@ -75,7 +75,7 @@ def train(
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     identity = {"slug": recipe.slug, "seed": seed, "precision": resolve_precision(precision, device)}
-    stem = f"{recipe.slug}-seed{seed}"
+    stem = recipe.run_name(seed)
     folder = None if runs_dir is None else Path(runs_dir) / stem
     result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
     if result_path is not None and result_path.exists():

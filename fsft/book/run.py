@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import re
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from nbformat import NotebookNode
 from fsft.book import notebook, probe
 from fsft.book.outputs import OutputError
 from fsft.book.params import check_parameters, declared_parameters
+from fsft.files import write_atomically
 
 START_TIMEOUT = 180  # seconds for a kernel to start on a busy machine
 _HEAD = {
@@ -138,8 +137,8 @@ def execute(job: Job) -> list[str]:
         "threads": report["threads"],
         "versions": report["versions"],
     }
-    write_whole(Path(job.target), nbformat.writes(published) + "\n")
-    write_whole(Path(job.record), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_atomically(Path(job.target), (nbformat.writes(published) + "\n").encode())
+    write_atomically(Path(job.record), (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
     return notes
 
 
@@ -157,19 +156,6 @@ def banner(profile: str, device: str, commit: str, shown: dict[str, Any]) -> str
             ":::",
         ]
     )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it, so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False
-    ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def _report(executed: NotebookNode, name: str) -> dict[str, Any]:
