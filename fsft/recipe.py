@@ -221,26 +221,64 @@ def _table3() -> dict[str, Recipe]:
     }
 
 
+SHORT: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
+
+
 def _cpu() -> dict[str, Recipe]:
-    """ResNet-20 on all of CIFAR-100 within an hour on two CPU cores: a short schedule with a high peak rate."""
-    return {
-        f"cpu/resnet20/{method}": recipes[f"table1/resnet56/{method}"].reduced(
-            name=f"cpu/resnet20/{method}",
-            model="resnet20",
-            block="basic",
-            epochs=30,
-            lr=0.2,
-            schedule="onecycle",
-            weight_decay=5e-4,
-        )
-        for method in TABLE1_METHODS
-    }
+    """ResNet-20 on all of CIFAR-100 within an hour on two CPU cores: a short schedule with a high peak rate.
+
+    ``cpu/tiny-imagenet`` trains ResNet-8 on the classes of tiny-ImageNet that are there, for the maps of Part III.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for method in TABLE1_METHODS:
+        origin = f"table1/resnet56/{method}"
+        settings[f"cpu/resnet20/{method}"] = {"origin": origin, "model": "resnet20", "epochs": 30}
+        settings[f"cpu/tiny-imagenet/{method}"] = {
+            "origin": f"table3/resnet110/{method}",
+            "dataset_options": (("classes", "available"),),
+            "model": "resnet8",
+            "batch_size": 128,
+            "epochs": 12,
+            "head_lr_scale": short_head_lr_scale(method),
+        }
+    return {name: _reduced(name, **SHORT, **changes) for name, changes in settings.items()}
+
+
+def _cpu_short() -> dict[str, Recipe]:
+    """Minutes of every method on one CPU core: 100 images per class of CIFAR-100, and of tiny-ImageNet's classes."""
+    origins = {method: f"table1/resnet110/{method}" for method in TABLE1_METHODS}
+    origins |= {method: f"table2/resnet110/{method}" for method in ("cutout", "mixup", "sla", "sla+fsft")}
+    origins |= {f"{method}+fsft": f"table2/resnet110/{method}+fsft" for method in ("cutout", "mixup")}
+    origins |= {"sla-sd": "sla/resnet110/sla-sd"}
+    origins |= {method: f"table5/resnet110/{method}" for method in TRANSFORM_AFTER}
+    short: dict[str, Recipe] = {}
+    for method, origin in origins.items():
+        scale = short_head_lr_scale(recipes[origin].method)
+        changes: dict[str, Any] = SHORT | {"origin": origin, "images_per_class": 100, "head_lr_scale": scale}
+        name = f"cpu/short-cifar100/{method}"
+        short[name] = _reduced(name, **changes, model="resnet20", epochs=10)
+        changes |= {"dataset": "tiny-imagenet", "dataset_options": (("classes", "available"),)}
+        if "cutout" in method:
+            changes["cutout_length"] = 16  # the same share of an image of twice the side
+        name = f"cpu/short-tiny-imagenet/{method}"
+        short[name] = _reduced(name, **changes, model="resnet8", epochs=6)
+    return short
+
+
+def short_head_lr_scale(method: str) -> float:
+    """``head_lr_scale`` of short runs: joint classifiers with the paper's 1 are still undertrained then (chapter 4)."""
+    return 1.0 if method == "baseline" else 5.0
+
+
+def _reduced(name: str, *, origin: str, **changes: Any) -> Recipe:
+    return recipes[origin].reduced(name=name, **changes)
 
 
 recipes: dict[str, Recipe] = _table1()
 recipes.update(_resnet110())
 recipes.update(_table3())
 recipes.update(_cpu())
+recipes.update(_cpu_short())
 
 
 def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Recipe:
@@ -257,9 +295,7 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
     paper = next(recipes[f"{place}/{method}"] for place in places if f"{place}/{method}" in recipes)
     if profile == "paper":
         return paper.reduced(**changes) if changes else paper
-    short: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
-    if method != "baseline":
-        short["head_lr_scale"] = 5.0
+    short = SHORT | {"head_lr_scale": short_head_lr_scale(method)}
     if profile == "quick":
         short |= {"dataset": "photodigits", "model": "resnet8", "augment": ()}
         short |= {"epochs": 3, "batch_size": 32, "lr": 0.1}
