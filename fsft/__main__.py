@@ -89,6 +89,9 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     command.add_argument("--compile", action="store_true", help="use torch.compile")
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes that decode images (fine-grained data sets)"
+    )
     command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
     add_changes(command, lists=False)
     command.set_defaults(command=train_recipe)
@@ -172,9 +175,9 @@ def list_recipes(options: argparse.Namespace) -> int:
     width = max(map(len, names))
     for name in names:
         recipe = recipes[name]
+        data = " ".join([recipe.dataset, *(f"{option}={value}" for option, value in recipe.dataset_options)])
         print(
-            f"{name:<{width}}  {recipe.dataset}, {recipe.model} ({recipe.block}), {recipe.method}, "
-            f"{'+'.join(recipe.augment)}, "
+            f"{name:<{width}}  {data}, {recipe.model} ({recipe.block}), {recipe.method}, {'+'.join(recipe.augment)}, "
             f"{recipe.epochs} epochs, batch {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}), "
             f"weight decay {recipe.weight_decay:g}"
         )
@@ -200,6 +203,7 @@ def train_recipe(options: argparse.Namespace) -> int:
         compile=options.compile,
         progress=options.progress,
         max_steps=options.steps,
+        workers=options.workers,
     )
     print(summary(recipe, run))
     print("tried out: no result written" if options.steps else f"result: {result_path}")
@@ -249,7 +253,6 @@ def evaluate_run(options: argparse.Namespace) -> int:
     import torch
 
     from fsft.checkpoint import load_state
-    from fsft.data import channel_statistics
     from fsft.evaluation import evaluate
     from fsft.training import load_weights, recipe_data
 
@@ -259,7 +262,7 @@ def evaluate_run(options: argparse.Namespace) -> int:
     recipe = Recipe.from_dict(load_state(path)["recipe"])
     model = load_weights(path, torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")))
     train_set, test_set = recipe_data(recipe, options.data_dir)
-    statistics = channel_statistics(train_set.images)
+    statistics = train_set.statistics
     for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
         print(f"{mode:<8}  {accuracy:.2f} %")
     return 0

@@ -46,6 +46,16 @@ class ImageSet:
     def num_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.images.shape[-1]
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (3,) to normalize with: those of these images, see :func:`channel_statistics`."""
+        return channel_statistics(self.images)
+
     def subset(self, per_class: int, seed: int) -> ImageSet:
         """A random subset with ``per_class`` images of every class, in the original order.
 

@@ -83,6 +83,35 @@ def test_options_of_the_data_set():
     assert changed_recipe(build_parser().parse_args([*arguments[:2], *as_arguments(change)])) == recipe
 
 
+def test_method_and_augmentations_compose():
+    arguments = ["train", "table1/resnet110/baseline", "--method", "sla+fsft", "--augment", "cutout+flip+crop"]
+    recipe = changed_recipe(build_parser().parse_args(arguments))
+    assert (recipe.method, recipe.augment) == ("sla+fsft", ("crop", "flip", "cutout"))
+    (change,) = grid(build_parser().parse_args(["sweep", *arguments[1:]]))
+    assert changed_recipe(build_parser().parse_args([*arguments[:2], *as_arguments(change)])) == recipe
+    grids = grid(build_parser().parse_args(["sweep", "x", "--augment", "none,crop", "--method", "baseline,fsft"]))
+    assert [(c["augment"], c["method"]) for c in grids] == [
+        *(((), "baseline"), ((), "fsft")),
+        *((("crop",), "baseline"), (("crop",), "fsft")),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["--augment", "none"], ["--dataset-options", "none"]])
+def test_nothing_can_be_asked_for(arguments):
+    parser = build_parser()
+    recipe = changed_recipe(parser.parse_args(["train", "table4/cub200/fsft", *arguments]))
+    assert () in (recipe.augment, recipe.dataset_options)
+    (change,) = grid(parser.parse_args(["sweep", "x", *arguments]))
+    assert as_arguments(change) == arguments
+
+
+def test_unknown_augmentations_are_named(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["train", "cpu/resnet20/fsft", "--augment", "crop+turn"])
+    assert error.value.code == 2
+    assert "expected none, or some of crop, flip, cutout, mixup joined by +, found 'turn'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -94,6 +123,8 @@ def test_options_of_the_data_set():
         ),
         (["train", "cpu/resnet20/fsft", "--dataset", "mnist"], 3, "mnist"),
         (["train", "cpu/resnet20/fsft", "--data-dir", "nowhere"], 3, "nowhere"),
+        (["train", "table1/resnet56/fsft", "--method", "magic"], 2, "'method': expected one of .*found 'magic'"),
+        (["train", "table4/cub200/fsft", "--data-dir", "nowhere"], 3, "nowhere/CUB_200_2011.*download https://data"),
         (["data", "check", "cifar100", "--data-dir", "nowhere"], 3, "fsft data download cifar100"),
         (["data", "download", "imagenet"], 3, "only cifar100 can be downloaded"),
         (["evaluate", "runs/none"], 2, "expected the folder of a finished run"),
