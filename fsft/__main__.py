@@ -87,7 +87,7 @@ def _add_train(commands: Any) -> None:
     _add_folders(command)
     command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    command.add_argument("--compile", action="store_true", help="use torch.compile")
+    _add_compile(command)
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
     command.add_argument(
         "--workers", type=int, metavar="N", help="processes that decode images (fine-grained data sets)"
@@ -95,6 +95,14 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
     add_changes(command, lists=False)
     command.set_defaults(command=train_recipe)
+
+
+def _add_compile(command: Any) -> None:
+    command.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="use torch.compile, with CUDA graphs on a GPU (default: for long runs on a GPU)",
+    )
 
 
 def _add_sweep(commands: Any) -> None:
@@ -110,6 +118,7 @@ def _add_sweep(commands: Any) -> None:
     _add_folders(command)
     command.add_argument("--device", help="as in 'fsft train'")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    _add_compile(command)
     add_changes(command, lists=True)
     command.set_defaults(command=sweep_recipes)
 
@@ -237,6 +246,8 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         raise ValueError(f"expected --jobs of at least 1, found {options.jobs}")
     names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
+    if options.compile is not None:
+        common.append("--compile" if options.compile else "--no-compile")
     jobs = make_jobs(
         names,
         parse_seeds(options.seeds),

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from fsft.batches import Batch, EpochBatches, streamed_batches
 from fsft.checkpoint import load_newest_checkpoint, save_checkpoint, weights_digest
+from fsft.compiling import compiled, worth_compiling
 from fsft.data import FileSet, ImageSet
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
@@ -70,7 +71,7 @@ class Loop:
         train_set: ImageSet | FileSet,
         test_set: ImageSet | FileSet,
         device: torch.device,
-        compile: bool,
+        compile: bool | None,
         max_steps: int | None,
         workers: int | None,
     ):
@@ -87,10 +88,16 @@ class Loop:
         torch.manual_seed(identity["seed"])
         self.model = build(recipe, train_set.num_classes, train_set.image_size)
         self.model.to(device).to(memory_format=torch.channels_last)
-        self.forward = torch.compile(self.model) if compile else self.model
+        if compile is None:
+            compile = worth_compiling(device, recipe.epochs * self.steps_per_epoch if max_steps is None else max_steps)
+        self.batch_loss = compiled(self.eager_batch_loss, device) if compile else self.eager_batch_loss
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True
         )
+        # On a GPU the learning rate lives in tensors, where a step can read it without the host, even a recorded one.
+        groups = self.optimizer.param_groups
+        self.rates = [torch.zeros((), device=device) if device.type == "cuda" else None for _ in groups]
+        self.rate = recipe.lr
         if isinstance(train_set, ImageSet):
             self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
         mean, std = train_set.statistics
@@ -128,8 +135,7 @@ class Loop:
                 self.set_learning_rate()
                 torch.manual_seed(step_seed(seed, state.epoch, state.step))  # for dropout
                 with self.autocast():
-                    output = self.forward(batch.images)
-                    loss = torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
+                    loss = self.batch_loss(batch)
                 loss.backward()
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
@@ -150,6 +156,10 @@ class Loop:
             batches = EpochBatches(self.recipe, self.images, self.labels, self.statistics, seed, epoch)
             yield from (batches[step] for step in range(first, self.steps_per_epoch))
 
+    def eager_batch_loss(self, batch: Batch) -> Tensor:
+        output = self.model(batch.images)
+        return torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
+
     def loss(self, output: Tensor | JointOutput, labels: Tensor) -> Tensor:
         if isinstance(output, JointOutput):
             return joint_loss(output, labels, self.recipe.beta)
@@ -157,9 +167,10 @@ class Loop:
 
     def set_learning_rate(self) -> None:
         done = self.state.epoch * self.steps_per_epoch + self.state.step
-        rate = self.recipe.learning_rate(done / (self.recipe.epochs * self.steps_per_epoch))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+        self.rate = self.recipe.learning_rate(done / (self.recipe.epochs * self.steps_per_epoch))
+        for group, tensor in zip(self.optimizer.param_groups, self.rates, strict=True):
+            rate = self.rate * group["lr_scale"]
+            group["lr"] = rate if tensor is None else tensor.fill_(rate)
 
     def finish_epoch(self) -> None:
         """Evaluate, write the epoch into the history, and go on to the next."""
@@ -175,7 +186,7 @@ class Loop:
         state.history.append(
             {
                 "epoch": state.epoch + 1,
-                "lr": self.optimizer.param_groups[0]["lr"],
+                "lr": self.rate,
                 "train_loss": state.loss_sum.item() / state.step,
                 "test": accuracy,
                 "seconds": round(state.epoch_seconds, 3),

@@ -43,7 +43,7 @@ def train(
     results_dir: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    compile: bool = False,
+    compile: bool | None = None,
     progress: str = "auto",
     max_steps: int | None = None,
     data: tuple[ImageSet | FileSet, ImageSet | FileSet] | None = None,
@@ -62,7 +62,8 @@ def train(
             there is not trained again, but loaded from ``runs_dir``. None writes no result.
         device: None takes the GPU if there is one.
         precision: ``fp32``, ``bf16`` (autocast; parameters stay float32), or ``auto``: bf16 where the device has it.
-        compile: run the network through ``torch.compile``.
+        compile: compile the forward and the backward pass, on a GPU into CUDA graphs, see
+            :func:`fsft.compiling.compiled`. None does so for long runs on a GPU.
         progress: ``auto``, ``bar``, ``lines`` (one line per epoch) or ``none``.
         max_steps: stop after so many steps, evaluate, and write no result: to try a recipe out.
         data: training and test set, instead of those that the recipe names.
