@@ -281,6 +281,12 @@ def _cpu_map() -> dict[str, Recipe]:
                 changes = SHORT | {"origin": f"table1/resnet56/{method.removesuffix('-x5')}", "model": "resnet20"}
                 changes |= {"images_per_class": None if images == 500 else images, "epochs": epochs}
                 cells[name] = _reduced(name, **changes, head_lr_scale=5.0 if method.endswith("-x5") else 1.0)
+    # Beside the map, at one of its budgets: is it the weight decay, or the depth?
+    sides: dict[str, dict[str, Any]] = {"decay": {"weight_decay": 1e-4}, "depth": {"model": "resnet8"}}
+    for side, changes in sides.items():
+        for method in ("baseline", "fsft-x5", "fsft"):
+            cell, name = cells[f"cpu/map/100x30/{method}"], f"cpu/map-{side}/100x30/{method}"
+            cells[name] = cell.reduced(name=name, **changes)
     return _without_twins(cells)
 
 
