@@ -83,7 +83,7 @@ def marker_problems(root: Path) -> list[str]:
             known = known or verdicts(root / "results")
             marker = _MARKER.fullmatch(inside)
             found = (
-                disagreement(*marker.groups(), known)
+                disagreement(marker[1], marker[2], known)
                 if marker
                 else f"expected a marker like <!-- verdict: name = word -->, found verdict{inside.rstrip()}"
             )
