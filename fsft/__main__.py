@@ -7,6 +7,7 @@ damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C o
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import sys
 from collections.abc import Sequence
@@ -188,9 +189,20 @@ def list_recipes(options: argparse.Namespace) -> int:
         print(
             f"{name:<{width}}  {data}, {recipe.model} ({recipe.block}), {recipe.method}, {'+'.join(recipe.augment)}, "
             f"{recipe.epochs} epochs, batch {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}), "
-            f"weight decay {recipe.weight_decay:g}"
+            f"weight decay {recipe.weight_decay:g}{unusual(recipe)}"
         )
     return 0
+
+
+def unusual(recipe: Recipe) -> str:
+    """What the line of a recipe says only where it differs from the paper's usual setting."""
+    texts = {
+        "beta": f"beta {recipe.beta:g}",
+        "head_lr_scale": f"head lr x{recipe.head_lr_scale:g}",
+        "images_per_class": f"{recipe.images_per_class} images per class",
+    }
+    usual = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    return "".join(f", {text}" for name, text in texts.items() if getattr(recipe, name) != usual[name])
 
 
 def train_recipe(options: argparse.Namespace) -> int:

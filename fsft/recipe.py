@@ -289,6 +289,43 @@ def _cpu_short() -> dict[str, Recipe]:
     return short
 
 
+MAP_BUDGETS = {100: (10, 30, 100), 500: (10, 30)}  # epochs by images per class; CIFAR-100 has 500 of each
+
+
+def _cpu_map() -> dict[str, Recipe]:
+    """Chapter 13's map: where does the gain begin, over images per class, epochs, and the joint classifiers' rate?
+
+    ``-x5`` is ``head_lr_scale`` 5. Cells that another recipe trains already are left to it: find runs by their fields.
+    """
+    cells: dict[str, Recipe] = {}
+    for images, budgets in MAP_BUDGETS.items():
+        for epochs in budgets:
+            for method in ("baseline", "fsft-x5", "fsft", "fsft-sd-x5", "fsft-sd"):
+                name = f"cpu/map/{images}x{epochs}/{method}"
+                changes = SHORT | {"origin": f"table1/resnet56/{method.removesuffix('-x5')}", "model": "resnet20"}
+                changes |= {"images_per_class": None if images == 500 else images, "epochs": epochs}
+                cells[name] = _reduced(name, **changes, head_lr_scale=5.0 if method.endswith("-x5") else 1.0)
+    # Beside the map, at one of its budgets: is it the weight decay, or the depth?
+    sides: dict[str, dict[str, Any]] = {"decay": {"weight_decay": 1e-4}, "depth": {"model": "resnet8"}}
+    for side, changes in sides.items():
+        for method in ("baseline", "fsft-x5", "fsft"):
+            cell, name = cells[f"cpu/map/100x30/{method}"], f"cpu/map-{side}/100x30/{method}"
+            cells[name] = cell.reduced(name=name, **changes)
+    return _without_twins(cells)
+
+
+def _cpu_beta() -> dict[str, Recipe]:
+    """Figure 4's ten weights in minutes each; beta = 1 is ``cpu/short-cifar100/fsft``."""
+    changes = SHORT | {"model": "resnet20", "images_per_class": 100, "epochs": 10, "head_lr_scale": 5.0}
+    names = {f"cpu/beta/{n / 10}": f"fig4/resnet110/beta-{n / 10}" for n in range(1, 10)}
+    return {name: _reduced(name, origin=origin, **changes) for name, origin in names.items()}
+
+
+def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
+    known = {recipe.digest for recipe in recipes.values()}
+    return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
+
+
 def short_head_lr_scale(method: str) -> float:
     """``head_lr_scale`` of short runs: joint classifiers with the paper's 1 are still undertrained then (chapter 4)."""
     return 1.0 if method == "baseline" else 5.0
@@ -304,6 +341,8 @@ recipes.update(_table3())
 recipes.update(_table4())
 recipes.update(_cpu())
 recipes.update(_cpu_short())
+recipes.update(_cpu_map())
+recipes.update(_cpu_beta())
 
 
 def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Recipe:

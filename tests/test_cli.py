@@ -47,6 +47,14 @@ def test_recipes_lists_by_pattern(capsys):
     assert len(lines) == 3 and all(line.startswith("table1/resnet56/") for line in lines)
 
 
+def test_the_list_of_recipes_tells_neighbors_apart(capsys):
+    assert main(["recipes", "cpu/*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.split(maxsplit=1)[1] for line in lines}) == len(lines)
+    usual = next(line for line in lines if line.startswith("cpu/resnet20/fsft "))
+    assert "beta" not in usual and "head" not in usual and "per class" not in usual
+
+
 def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
     assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 0
     first = capsys.readouterr().out
