@@ -17,7 +17,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def loop(recipe=None, device="cpu", compile=False, precision="fp32"):
     recipe, (train_set, test_set) = recipe or tiny.recipe(), tiny.data()
     identity = {"slug": recipe.slug, "seed": 0, "precision": precision}
-    return Loop(recipe, identity, train_set, test_set, torch.device(device), compile, None)
+    return Loop(recipe, identity, train_set, test_set, torch.device(device), compile, None, None)
 
 
 def one_epoch(loop):
