@@ -41,7 +41,7 @@ def strip(
         2,
         count,
         squeeze=False,
-        figsize=(plots.WIDTH, picture_height + label_height + 1.15),
+        figsize=(plots.WIDTH, picture_height + label_height + 0.95),
         height_ratios=[picture_height, label_height],
     )
     for k in range(count):
