@@ -1,0 +1,182 @@
+"""Does a map find the object? Scores against a ground-truth mask or box, null models, and a sanity check.
+
+The paper shows maps and says that its model "focuses on a more precise target region" (Section 3.1, Figures 1, 5, 6).
+Here that is a number for each image. A score alone says little, because an object fills a part of the image and mostly
+sits in its middle: it has to beat a map that knows nothing (:func:`uniform_maps`), one that knows only that
+photographers center their subjects (:func:`center_maps`), and the maps of the same network without its training
+(:func:`randomized`).
+
+All scores look at the positive part of a map, and at its shape alone: multiplying a map with a positive number changes
+nothing. A map that is nowhere positive says nothing about the place, and is scored as the uniform map.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage, stats
+from torch import Tensor, nn
+
+from fsft.framework import JointNet, PlainNet
+
+THRESHOLDS = (0.25, 0.5, 0.75)
+CENTER_SD = 0.25  # of the image's side: the middle half of each side holds two thirds of the Gaussian's weight
+SCORES = ("energy", "pointing", *(f"iou@{threshold}" for threshold in THRESHOLDS))
+RANDOMIZE = ("head", "all")
+
+
+def localization_scores(maps: Tensor, *, masks: Tensor | None = None, boxes: Tensor | None = None) -> dict[str, np.ndarray]:
+    """Every score of every map: ``{"energy": (n,), "pointing": (n,), "iou@0.25": (n,), ...}``, all in [0, 1].
+
+    Against masks, IoU compares pixels; against boxes, it compares boxes, see :func:`iou`.
+
+    Args:
+        maps: (n, H, W), any real dtype, on the CPU.
+        masks: (n, H, W) bool, true on the object; or
+        boxes: (n, 4) as x0, y0, x1, y1 in pixels, right and lower edges exclusive.
+
+    Raises:
+        ValueError: not exactly one kind of ground truth, shapes that do not fit, maps that are not finite, or an object
+            without a pixel.
+    """
+    if (masks is None) == (boxes is None):
+        raise ValueError("expected masks or boxes as the ground truth, found both or neither: give one of them")
+    regions = box_masks(boxes, *maps.shape[1:]) if boxes is not None else masks
+    assert regions is not None
+    scores = {"energy": energy_inside(maps, regions), "pointing": pointing_game(maps, regions)}
+    for threshold in THRESHOLDS:
+        scores[f"iou@{threshold}"] = iou(maps, regions, threshold, as_boxes=boxes is not None)
+    return scores
+
+
+def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Boxes (n, 4) as x0, y0, x1, y1 as masks (n, height, width), bool: pixels whose center is inside."""
+    x0, y0, x1, y1 = boxes.float().unbind(1)
+    across, down = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    columns = (across >= x0[:, None]) & (across < x1[:, None])
+    rows = (down >= y0[:, None]) & (down < y1[:, None])
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def energy_inside(maps: Tensor, regions: Tensor) -> np.ndarray:
+    """The share of the map's mass that lies in the region: float64 (n,). The uniform map scores the region's area.
+
+    Args:
+        maps: (n, H, W).
+        regions: (n, H, W) bool.
+    """
+    values, inside = _positive(maps, regions)
+    return (values * inside).sum((1, 2)) / values.sum((1, 2))
+
+
+def pointing_game(maps: Tensor, regions: Tensor) -> np.ndarray:
+    """Whether the highest place of the map lies in the region: float64 (n,), 0 or 1 but for ties.
+
+    Where several pixels are highest, the share of them that is inside: what pointing at one of them at random scores.
+    There is no tolerance around the region.
+    """
+    values, inside = _positive(maps, regions)
+    highest = values == values.max((1, 2), keepdims=True)
+    return (highest & inside).sum((1, 2)) / highest.sum((1, 2))
+
+
+def iou(maps: Tensor, regions: Tensor, threshold: float, *, as_boxes: bool = False) -> np.ndarray:
+    """Intersection over union of the region with the pixels of at least ``threshold`` times the map's highest value.
+
+    With ``as_boxes``, for a region that is a box, the map's side is the tight box around the largest connected part
+    of these pixels, as in the CAM paper. (n,) float64.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"expected a threshold in (0, 1], a share of the map's highest value, found {threshold}")
+    values, inside = _positive(maps, regions)
+    found = values >= threshold * values.max((1, 2), keepdims=True)
+    if as_boxes:
+        found = np.stack([_box_of_largest_part(pixels) for pixels in found])
+    return (found & inside).sum((1, 2)) / (found | inside).sum((1, 2))
+
+
+def uniform_maps(count: int, height: int, width: int) -> Tensor:
+    """The null model that knows nothing: (count, height, width) ones."""
+    return torch.ones(count, height, width)
+
+
+def center_maps(count: int, height: int, width: int) -> Tensor:
+    """The null model that knows where objects mostly are: a Gaussian in the middle, (count, height, width).
+
+    Its standard deviation is a quarter (:data:`CENTER_SD`) of each side.
+    """
+    down, across = (
+        torch.exp(-0.5 * ((torch.arange(size) + 0.5 - size / 2) / (CENTER_SD * size)) ** 2) for size in (height, width)
+    )
+    return (down[:, None] * across).expand(count, height, width).contiguous()
+
+
+def randomized(model: PlainNet | JointNet, what: str = "all", seed: int = 0) -> PlainNet | JointNet:
+    """A copy of a network that has lost its training: the parameter-randomization check for maps (Adebayo et al.).
+
+    Args:
+        model: left as it is.
+        what: "head", the classifiers alone, or "all" layers. Both are drawn anew as for a fresh network.
+        seed: of the draw; torch's own random state stays as it was.
+
+    Raises:
+        ValueError: ``what`` is something else.
+    """
+    if what not in RANDOMIZE:
+        raise ValueError(f"expected what to be one of {RANDOMIZE}, found {what!r}")
+    fresh = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in fresh.named_modules():
+            if what == "all" or not name.startswith("stages"):
+                reset = getattr(module, "reset_parameters", None)
+                if reset is not None:
+                    reset()
+    return fresh.eval()
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
+    """Spearman's correlation of two maps of each image: (n, H, W) twice to float64 (n,) in [-1, 1].
+
+    0 where a map is constant, since it ranks nothing.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"expected maps of one shape, found {tuple(a.shape)} and {tuple(b.shape)}")
+    ranks = [stats.rankdata(maps.flatten(1).double().numpy(), axis=1) for maps in (a, b)]
+    first, second = (rank - rank.mean(1, keepdims=True) for rank in ranks)
+    scale = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    return (first * second).sum(1) / np.where(scale > 0, scale, 1)
+
+
+def _positive(maps: Tensor, regions: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The maps' positive part, float64, and the regions, bool, both (n, H, W); an empty map becomes uniform."""
+    if maps.ndim != 3 or maps.shape != regions.shape or regions.dtype != torch.bool:
+        raise ValueError(
+            "expected maps (n, H, W) and bool regions of the same shape, "
+            f"found {tuple(maps.shape)} and {regions.dtype} {tuple(regions.shape)}"
+        )
+    values, inside = maps.double().numpy(), regions.numpy()
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite maps, found some that are not: the network may have diverged")
+    if not inside.any((1, 2)).all():
+        raise ValueError("expected an object in every image, found a region without a pixel: leave such images out")
+    values = np.maximum(values, 0)
+    values[~values.any((1, 2))] = 1
+    return values, inside
+
+
+def _box_of_largest_part(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the tight box around the largest of the connected parts, touching corners not counted."""
+    parts, _ = ndimage.label(pixels)
+    largest = np.bincount(parts.ravel())[1:].argmax() + 1
+    box = np.zeros_like(pixels)
+    box[ndimage.find_objects(parts)[largest - 1]] = True
+    return box
+
+
+def mean_scores(scores: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
+    """The mean of each score over images and over the networks of the list, in percent."""
+    return {name: 100 * float(np.mean([each[name] for each in scores])) for name in scores[0]}
