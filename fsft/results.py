@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fsft.mapfile import FOLDER, check_map_scores
 from fsft.recipe import Recipe, recipes
 from fsft.record import (
     Result,
@@ -83,7 +84,8 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
     Checked for each file: schema, name, digest and checksums; the recipe's fields against slug, name, epochs,
     and distance from the paper; `last` and `best` against the history. Over all files: runs on the same data
     set must agree on its fingerprint, and seeds of one recipe on the number of parameters. With `runs_dir`,
-    the weights that are there (`<slug>-seed<k>/weights.pt`) must be those that the result names.
+    the weights that are there (`<slug>-seed<k>/weights.pt`) must be those that the result names. The scores of maps in
+    `maps/` must belong to a run of the folder.
     """
     folder = find_results(directory)
     problems, ledger = [], []
@@ -99,6 +101,8 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
         if not broken:
             ledger.append({**result, "file": path.name})
             problems += _check_weights(result, path, runs_dir)
+    scored = sorted((folder / FOLDER).glob("*.json"))
+    problems += [problem for path in scored for problem in check_map_scores(path, ledger)]
     return problems + _check_agreement(ledger)
 
 
