@@ -132,6 +132,9 @@ def _add_localize(commands: Any) -> None:
     command.add_argument("--seed", type=int, default=0)
     _add_folders(command)
     command.add_argument("--device", help="as in 'fsft train'")
+    command.add_argument(
+        "--images", type=int, metavar="N", help="score about N test images, evenly chosen (default: all)"
+    )
     command.set_defaults(command=localize_run)
 
 
@@ -295,6 +298,7 @@ def localize_run(options: argparse.Namespace) -> int:
         data_dir=options.data_dir,
         runs_dir=options.runs_dir,
         results_dir=options.results_dir,
+        images=options.images,
         device=options.device,
     )
     print(f"{recipe.name}, seed {options.seed}: {found['region']} and maps, mean over images in percent")

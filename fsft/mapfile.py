@@ -46,8 +46,9 @@ def percent(scores: np.ndarray) -> list[int]:
 def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
     """All files of `results/maps/` (see :func:`fsft.results.find_results`); a missing folder is an empty list.
 
-    In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center" and
-    "<method>/<mode>"; ``["correct"][mode]`` is a bool array.
+    In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
+    "grad-cam/<mode>", and "cam/<mode>" where it differs from Grad-CAM by more than a factor; ``["correct"][mode]`` is
+    a bool array.
 
     Raises:
         ValueError: a file is not of this format or was altered; the message names file and field.
@@ -106,7 +107,7 @@ def _problems(path: Path, content: Mapping[str, Any]) -> list[str]:
 
 
 def _check_arrays(content: Mapping[str, Any]) -> list[str]:
-    images = content["data"].get("test_images")
+    images = content["data"].get("scored_images")
     problems = []
     for kind, entries in content["scores"].items():
         for name, values in entries.items() if isinstance(entries, dict) else [("", entries)]:

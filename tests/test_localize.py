@@ -49,8 +49,8 @@ def test_the_file_holds_what_the_scores_of_the_runs_weights_are(run, scored):
     recipe, (train_set, test_set), places = run
     [content] = load_map_scores(places["results_dir"])
     modes = ("si", "ag-last", "ag")
-    kinds = ["uniform", "center", *(f"{method}/{mode}" for mode in modes for method in ("grad-cam", "cam"))]
-    assert list(content["scores"]) == kinds
+    kinds = ["grad-cam/si", "grad-cam/ag-last", "cam/ag-last", "grad-cam/ag", "cam/ag"]
+    assert list(content["scores"]) == ["uniform", "center", *kinds]
     assert set(content["correct"]) == set(modes) and content["correct"]["si"].dtype == bool
     np.testing.assert_array_equal(content["scores"]["uniform"]["energy"], 25)
     model = fsft.training.load_weights(places["runs_dir"] / recipe.run_name(0) / "weights.pt", torch.device("cpu"))
@@ -60,6 +60,27 @@ def test_the_file_holds_what_the_scores_of_the_runs_weights_are(run, scored):
     for name in SCORES:
         np.testing.assert_array_equal(content["scores"]["cam/ag"][name], percent(expected[name]))
     assert content["region"] == "box"
+    # Left out of the file: the CAM of a single classifier scores what its Grad-CAM scores.
+    maps = class_maps(model, images, test_set.labels, method="cam", mode="si")
+    np.testing.assert_allclose(
+        percent(localization_scores(maps, boxes=test_set.boxes)["energy"]),
+        content["scores"]["grad-cam/si"]["energy"],
+        atol=1,
+    )
+
+
+def test_some_images_are_evenly_chosen(scored, run):
+    path, places = scored
+    every_image = json.loads(path.read_text())
+    try:
+        some = localize(run[0], 0, images=8, **places)
+        assert some["data"] == every_image["data"] | {"scored_images": 8}
+        for kind, scores in some["scores"].items():
+            for name, values in scores.items():
+                np.testing.assert_allclose(values, every_image["scores"][kind][name][::4], atol=1)
+        assert verify(places["results_dir"]) == []
+    finally:
+        path.write_text(json.dumps(every_image))
 
 
 def test_what_the_sanity_check_compares(run):
@@ -95,11 +116,11 @@ def test_other_images_are_refused(run, scored, monkeypatch):
 
 def change(content, what):
     if what == "score":
-        content["scores"]["cam/si"]["energy"][0] = (content["scores"]["cam/si"]["energy"][0] + 1) % 100
+        content["scores"]["cam/ag"]["energy"][0] = (content["scores"]["cam/ag"]["energy"][0] + 1) % 100
     elif what == "missing image":
-        content["scores"]["cam/si"]["energy"].pop()
+        content["scores"]["cam/ag"]["energy"].pop()
     elif what == "range":
-        content["scores"]["cam/si"]["energy"][0] = 101
+        content["scores"]["cam/ag"]["energy"][0] = 101
     elif what == "correct":
         content["correct"]["si"] = "2" * len(content["correct"]["si"])
     elif what == "weights":
@@ -121,7 +142,7 @@ def change(content, what):
     ("what", "message"),
     [
         ("score", "digest: does not belong"),
-        ("missing image", "scores.cam/si.energy: expected 32"),
+        ("missing image", "scores.cam/ag.energy: expected 32"),
         ("range", "from 0 to 100"),
         ("correct", "correct.si"),
         ("weights", "weights_sha256: expected"),
