@@ -7,6 +7,7 @@ damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C o
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import sys
 from collections.abc import Sequence
@@ -88,11 +89,22 @@ def _add_train(commands: Any) -> None:
     _add_folders(command)
     command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    command.add_argument("--compile", action="store_true", help="use torch.compile")
+    _add_compile(command)
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes that decode images (fine-grained data sets)"
+    )
     command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
     add_changes(command, lists=False)
     command.set_defaults(command=train_recipe)
+
+
+def _add_compile(command: Any) -> None:
+    command.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="use torch.compile, with CUDA graphs on a GPU (default: for long runs on a GPU)",
+    )
 
 
 def _add_sweep(commands: Any) -> None:
@@ -108,6 +120,7 @@ def _add_sweep(commands: Any) -> None:
     _add_folders(command)
     command.add_argument("--device", help="as in 'fsft train'")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    _add_compile(command)
     add_changes(command, lists=True)
     command.set_defaults(command=sweep_recipes)
 
@@ -190,13 +203,24 @@ def list_recipes(options: argparse.Namespace) -> int:
     width = max(map(len, names))
     for name in names:
         recipe = recipes[name]
+        data = " ".join([recipe.dataset, *(f"{option}={value}" for option, value in recipe.dataset_options)])
         print(
-            f"{name:<{width}}  {recipe.dataset}, {recipe.model} ({recipe.block}), {recipe.method}, "
-            f"{'+'.join(recipe.augment)}, "
+            f"{name:<{width}}  {data}, {recipe.model} ({recipe.block}), {recipe.method}, {'+'.join(recipe.augment)}, "
             f"{recipe.epochs} epochs, batch {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}), "
-            f"weight decay {recipe.weight_decay:g}"
+            f"weight decay {recipe.weight_decay:g}{unusual(recipe)}"
         )
     return 0
+
+
+def unusual(recipe: Recipe) -> str:
+    """What the line of a recipe says only where it differs from the paper's usual setting."""
+    texts = {
+        "beta": f"beta {recipe.beta:g}",
+        "head_lr_scale": f"head lr x{recipe.head_lr_scale:g}",
+        "images_per_class": f"{recipe.images_per_class} images per class",
+    }
+    usual = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    return "".join(f", {text}" for name, text in texts.items() if getattr(recipe, name) != usual[name])
 
 
 def train_recipe(options: argparse.Namespace) -> int:
@@ -218,6 +242,7 @@ def train_recipe(options: argparse.Namespace) -> int:
         compile=options.compile,
         progress=options.progress,
         max_steps=options.steps,
+        workers=options.workers,
     )
     print(summary(recipe, run))
     print("tried out: no result written" if options.steps else f"result: {result_path}")
@@ -256,6 +281,8 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         raise ValueError(f"expected --jobs of at least 1, found {options.jobs}")
     names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
+    if options.compile is not None:
+        common.append("--compile" if options.compile else "--no-compile")
     jobs = make_jobs(
         names,
         parse_seeds(options.seeds),
@@ -272,7 +299,6 @@ def evaluate_run(options: argparse.Namespace) -> int:
     import torch
 
     from fsft.checkpoint import load_state
-    from fsft.data import channel_statistics
     from fsft.evaluation import evaluate
     from fsft.training import load_weights, recipe_data
 
@@ -282,7 +308,7 @@ def evaluate_run(options: argparse.Namespace) -> int:
     recipe = Recipe.from_dict(load_state(path)["recipe"])
     model = load_weights(path, torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")))
     train_set, test_set = recipe_data(recipe, options.data_dir)
-    statistics = channel_statistics(train_set.images)
+    statistics = train_set.statistics
     for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
         print(f"{mode:<8}  {accuracy:.2f} %")
     return 0

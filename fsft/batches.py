@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor
 
-from fsft import augment
+from fsft import augment, stream
 from fsft.cutout import cutout, cutout_centers
+from fsft.fileset import FileSet
 from fsft.mixing import mixup, mixup_plan
 from fsft.recipe import Recipe
 
@@ -25,8 +27,40 @@ class Batch(NamedTuple):
     targets: tuple[tuple[Tensor, Tensor | float], ...]
 
 
+class Finishing:
+    """What happens to cropped and flipped images on the device: normalization, Cutout, Mixup.
+
+    Args:
+        recipe: ``augment``, ``batch_size``, and the augmentations' settings.
+        count, size: number of images in the data set, and their side in pixels.
+        statistics: mean and standard deviation (3,) of the images, on the device.
+        seed, epoch: decide the draws.
+    """
+
+    def __init__(self, recipe: Recipe, count: int, size: int, statistics: tuple[Tensor, Tensor], seed: int, epoch: int):
+        self.recipe, self.statistics = recipe, statistics
+        self.steps = count // recipe.batch_size
+        device = statistics[0].device
+        self.centers = self.mixing = None
+        if "cutout" in recipe.augment:
+            self.centers = cutout_centers(count, size, size, seed, epoch).to(device)
+        if "mixup" in recipe.augment:
+            self.mixing = mixup_plan(self.steps, recipe.batch_size, seed, epoch, recipe.mixup_alpha).to(device)
+
+    def __call__(self, step: int, images: Tensor, labels: Tensor) -> Batch:
+        """Batch ``step`` (from 0) from its uint8 images (B, 3, H, W) and labels (B,), both on the device."""
+        size = self.recipe.batch_size
+        x = augment.normalize(images, *self.statistics, channels_last=True)
+        if self.centers is not None:
+            x = cutout(x, self.centers[step * size : (step + 1) * size], self.recipe.cutout_length)
+        if self.mixing is None:
+            return Batch(x, ((labels, 1.0),))
+        share, partner = self.mixing.share[step], self.mixing.partner[step]
+        return Batch(mixup(x, partner, share), ((labels, share), (labels[partner], 1 - share)))
+
+
 class EpochBatches:
-    """The batches of one epoch. An incomplete last one is left out.
+    """The batches of one epoch, from images that are on the device whole. An incomplete last batch is left out.
 
     Args:
         recipe: ``augment``, ``batch_size``, and the augmentations' settings.
@@ -38,33 +72,48 @@ class EpochBatches:
     def __init__(
         self, recipe: Recipe, images: Tensor, labels: Tensor, statistics: tuple[Tensor, Tensor], seed: int, epoch: int
     ):
-        self.recipe, self.images, self.labels, self.statistics = recipe, images, labels, statistics
-        self.steps = len(images) // recipe.batch_size
+        self.recipe, self.images, self.labels = recipe, images, labels
+        self.finish = Finishing(recipe, len(images), images.shape[-1], statistics, seed, epoch)
         self.plan = augment.epoch_plan(
             len(images), seed, epoch, crop="crop" in recipe.augment, flip="flip" in recipe.augment
         ).to(images.device)
-        self.centers = self.mixing = None
-        if "cutout" in recipe.augment:
-            height, width = images.shape[2:]
-            self.centers = cutout_centers(len(images), height, width, seed, epoch).to(images.device)
-        if "mixup" in recipe.augment:
-            self.mixing = mixup_plan(self.steps, recipe.batch_size, seed, epoch, recipe.mixup_alpha).to(images.device)
 
     def __len__(self) -> int:
-        return self.steps
+        return self.finish.steps
 
     def __getitem__(self, step: int) -> Batch:
         """Batch ``step``, from 0."""
-        if not 0 <= step < self.steps:
-            raise IndexError(f"expected a step in [0, {self.steps}), found {step}")
-        size = self.recipe.batch_size
-        draws = self.plan.batch(step, size)
+        if not 0 <= step < len(self):
+            raise IndexError(f"expected a step in [0, {len(self)}), found {step}")
+        draws = self.plan.batch(step, self.recipe.batch_size)
         x = augment.flip(augment.crop(self.images.index_select(0, draws.order), draws.shift), draws.flip)
-        x = augment.normalize(x, *self.statistics, channels_last=True)
-        labels = self.labels[draws.order]
-        if self.centers is not None:
-            x = cutout(x, self.centers[step * size : (step + 1) * size], self.recipe.cutout_length)
-        if self.mixing is None:
-            return Batch(x, ((labels, 1.0),))
-        share, partner = self.mixing.share[step], self.mixing.partner[step]
-        return Batch(mixup(x, partner, share), ((labels, share), (labels[partner], 1 - share)))
+        return self.finish(step, x, self.labels[draws.order])
+
+
+def streamed_batches(
+    recipe: Recipe,
+    files: FileSet,
+    statistics: tuple[Tensor, Tensor],
+    seed: int,
+    epoch: int,
+    first: int = 0,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """The batches of one epoch from step ``first`` on, from images that ``workers`` processes decode on the way.
+
+    The order is that of :class:`EpochBatches`. ``crop`` means a random part of the image, see :mod:`fsft.stream`; the
+    other augmentations are the same. The batches depend neither on ``first`` nor on ``workers``.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    device, size = statistics[0].device, recipe.batch_size
+    finish = Finishing(recipe, len(files), files.image_size, statistics, seed, epoch)
+    order = augment.epoch_plan(len(files), seed, epoch, crop=False, flip=False).order
+    indices = [order[step * size : (step + 1) * size].tolist() for step in range(first, finish.steps)]
+    transform = stream.training_transform(
+        files.image_size, crop="crop" in recipe.augment, flip="flip" in recipe.augment
+    )
+    decoded = stream.batches(stream.Samples(files, transform, seed, epoch), indices, workers, device)
+    for step, (images, labels) in enumerate(decoded, first):
+        yield finish(step, images, labels)

@@ -1,14 +1,16 @@
-"""Charts of a trained framework for chapters 3 and 4: votes, views, confusions, and changes per class."""
+"""Charts of trained networks for chapters 3 to 6: votes, views, confusions, changes per class, curves in panels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from fsft import plots
 
@@ -177,3 +179,44 @@ def dumbbells(
     ax.grid(False, axis="y")
     fig.legend(loc="outside lower center", ncols=2)
     return fig
+
+
+def curve_panels(
+    panels: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, plots.MethodStyle], columns: int = 2
+) -> Figure:
+    """Learning curves in panels that share their axes: test accuracy in percent after each epoch.
+
+    `panels` maps a title to curves (epochs,) by name, `looks` the names to their line; a panel may be empty, and then
+    says "not run". Names beyond the curves at hand do not enter the legend.
+    """
+    rows = -(-len(panels) // columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(plots.WIDTH, 2.4 * rows + 0.7), sharex=True, sharey=True, squeeze=False
+    )
+    drawn: dict[str, Any] = {}
+    for ax, (title, curves) in zip(axes.flat, panels.items(), strict=False):
+        for name, values in curves.items():
+            (drawn[looks[name].label],) = ax.plot(range(1, len(values) + 1), values, **looks[name].line())
+        if not curves:
+            ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
+        ax.set_title(title)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    fig.supxlabel("epoch", fontsize=12)
+    fig.supylabel("test accuracy (%)", fontsize=12)
+    if drawn:
+        fig.legend(drawn.values(), drawn.keys(), loc="outside upper center", ncols=len(drawn), handlelength=2.6)
+    return fig
+
+
+def curve_panels_alt(panels: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, plots.MethodStyle]) -> str:
+    """Alternative text for `curve_panels`: where every curve begins and ends."""
+    parts = []
+    for title, curves in panels.items():
+        ends = [
+            f"{looks[name].label} from {values[0]:.1f} to {values[-1]:.1f} in {len(values)} epochs"
+            for name, values in curves.items()
+        ]
+        parts.append(f"{title}: {', '.join(ends) or 'not run'}.")
+    return f"Test accuracy in percent after each epoch, in {len(panels)} panels. " + " ".join(parts)

@@ -1,8 +1,7 @@
 """What the paper asserts, as data, and the verdict that our runs give on it.
 
 Each claim compares cells of `fsft.paper`, and holds when the interval of every difference lies where the claim says.
-Prose that leans on a verdict calls `assert_claim`, so that a new result that changes the verdict stops the build
-until the prose is rewritten.
+Prose that leans on a verdict is bound to it, see `fsft.verdicts`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fsft import paper
-from fsft.comparison import VERDICTS, exact_runs, observed
+from fsft.comparison import exact_runs, observed
 from fsft.results import Ledger, Result
 from fsft.statistics import Difference, Summary, against_constant, compare, welch
 
@@ -239,23 +238,6 @@ def paper_word(claim: Claim) -> str:
     if any(d.within(claim.low, claim.high) is False or not claim.low < d.gain < claim.high for d in known):
         return "does not hold"
     return "holds for the means" if len(known) == len(differences) else "unclear"
-
-
-def assert_claim(claim: str, expected: str, ledger: Ledger) -> None:
-    """Bind prose to a verdict.
-
-    Raises:
-        AssertionError: our runs now give another verdict than the prose around the call assumes.
-        ValueError: there is no such claim or verdict.
-    """
-    if claim not in claims or expected not in VERDICTS:
-        raise ValueError(f"expected a claim of fsft.claims and one of {VERDICTS}, found {claim!r} and {expected!r}")
-    found = judge_claim(claims[claim], ledger).verdict
-    if found != expected:
-        raise AssertionError(
-            f"the text says that the claim {claim!r} is {expected!r}, but the runs now say {found!r}: "
-            "look at the new runs (fsft verify), then rewrite the text"
-        )
 
 
 def _observed_difference(pair: tuple[str, str | None], ledger: Ledger) -> Difference | None:

@@ -1,19 +1,22 @@
-"""Data sets by name, whole in memory as uint8 tensors, checked before they are used.
+"""Data sets by name, checked before they are used.
 
 ``photodigits`` needs no download; ``cifar100``, ``tiny-imagenet`` and ``imagefolder:<path>`` are read from files and
-cached decoded. Whatever is wrong with the data raises ``DataError`` with one sentence: the path, what was expected,
-what was found, what to do.
+cached decoded. These four are in memory whole, as uint8 tensors; the three fine-grained data sets are lists of files,
+whose images are decoded when they are needed. Whatever is wrong with the data raises ``DataError`` with one sentence:
+the path, what was expected, what was found, what to do.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fsft.cifar import cifar100, download_cifar100, find_source
 from fsft.cub import cub200
-from fsft.fileset import FileSet
+from fsft.fileset import IMAGE_SIZE, FileSet
 from fsft.imagefiles import image_folder
 from fsft.imageset import DataError, ImageSet, channel_statistics, problem
 from fsft.photodigits import photodigits
@@ -30,6 +33,7 @@ __all__ = [
     "download_cifar100",
     "load_dataset",
     "load_files",
+    "load_split",
 ]
 
 SPLITS = ("train", "test")
@@ -58,8 +62,12 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
     return _load(name, split, Path(data_dir), options)
 
 
-def load_files(name: str, split: str, data_dir: str | os.PathLike[str] = "data") -> FileSet:
+def load_files(
+    name: str, split: str, data_dir: str | os.PathLike[str] = "data", *, image_size: int = IMAGE_SIZE
+) -> FileSet:
     """The ``split`` of ``cub200``, ``stanford-dogs`` or ``stanford-cars``: their images stay in files.
+
+    Networks see squares of ``image_size`` pixels, see :mod:`fsft.stream` for how they are cut.
 
     Each is the official archive, unpacked: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``, ``Annotation/`` and
     the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``, in ``data_dir``.
@@ -71,7 +79,17 @@ def load_files(name: str, split: str, data_dir: str | os.PathLike[str] = "data")
         raise problem("data set", ", ".join(STREAMED), repr(name), "choose one of these")
     if split not in SPLITS:
         raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
-    return STREAMED[name](split, Path(data_dir))
+    if not isinstance(image_size, int) or image_size < 1:
+        raise problem(name, "image_size to be a positive integer", repr(image_size), "choose one")
+    return replace(STREAMED[name](split, Path(data_dir)), image_size=image_size)
+
+
+def load_split(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet | FileSet:
+    """What a recipe trains or tests on: :func:`load_files` for the streamed data sets, else :func:`load_dataset`."""
+    if name not in STREAMED:
+        return load_dataset(name, split, data_dir, **options)
+    _check_options(name, options, ("image_size",))
+    return load_files(name, split, data_dir, **options)
 
 
 def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fresh: bool = False) -> ImageSet:
@@ -82,10 +100,7 @@ def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fre
         raise problem("data set", ", ".join(NAMES), repr(name), "choose one of these")
     if split not in SPLITS:
         raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
-    for option in options:
-        if option not in OPTIONS[kind]:
-            known = f"the options {', '.join(OPTIONS[kind])}" if OPTIONS[kind] else "no options"
-            raise problem(name, known, f"the unknown option {option!r}", "leave it out")
+    _check_options(name, options, OPTIONS[kind])
     if kind == "photodigits":
         return photodigits(split, **options)
     if kind == "cifar100":
@@ -93,6 +108,13 @@ def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fre
     if kind == "tiny-imagenet":
         return tiny_imagenet(split, data_dir, fresh=fresh, **options)
     return image_folder(Path(place), split, data_dir, fresh=fresh, **options)
+
+
+def _check_options(name: str, options: Iterable[str], known: Sequence[str]) -> None:
+    for option in options:
+        if option not in known:
+            expected = f"the options {', '.join(known)}" if known else "no options"
+            raise problem(name, expected, f"the unknown option {option!r}", "leave it out")
 
 
 def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fsft import augment
-from fsft.data import ImageSet
+from fsft import augment, stream
+from fsft.data import FileSet, ImageSet
 from fsft.framework import JointOutput, modes, predict
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -17,26 +17,28 @@ PRECISIONS = ("auto", "bf16", "fp32")
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
-    images: ImageSet,
+    images: ImageSet | FileSet,
     *,
     statistics: tuple[Tensor, Tensor],
     precision: str = "auto",
-    batch_size: int = 500,
+    batch_size: int | None = None,
+    workers: int | None = None,
 ) -> dict[str, float]:
     """Top-1 accuracy in percent, in every inference mode that the network offers.
 
     Args:
         model: a network that returns logits (B, N) or a :class:`fsft.JointOutput`; it is left in evaluation mode.
         images: test set; the images are normalized but not augmented.
-        statistics: mean and standard deviation (3,) of the *training* images, in [0, 1] units.
+        statistics: mean and standard deviation (3,) of the *training* set (its ``statistics``), in [0, 1] units.
         precision: as in :func:`train`.
-        batch_size: images at once.
+        batch_size: images at once; None takes 500, or 64 of a streamed data set, whose images are larger.
+        workers: processes that decode the images of a streamed data set, see :func:`fsft.stream.batches`.
 
     Returns:
         ``{"baseline": ...}`` for a plain network, else ``{"si": ..., "ag-last": ..., "ag": ..., "sd": ...}``.
     """
     correct: dict[str, int] = {}
-    for probabilities, labels in _predictions(model, images, statistics, precision, batch_size):
+    for probabilities, labels in _predictions(model, images, statistics, precision, batch_size, workers):
         for mode, values in probabilities.items():
             correct[mode] = correct.get(mode, 0) + int((values.argmax(1) == labels).sum())
     return {mode: 100 * count / len(images) for mode, count in correct.items()}
@@ -45,28 +47,33 @@ def evaluate(
 @torch.inference_mode()
 def predict_all(
     model: nn.Module,
-    images: ImageSet,
+    images: ImageSet | FileSet,
     *,
     statistics: tuple[Tensor, Tensor],
     precision: str = "auto",
-    batch_size: int = 500,
+    batch_size: int | None = None,
+    workers: int | None = None,
 ) -> dict[str, Tensor]:
     """Class probabilities (n, N) of a whole set in every inference mode, float32 on the CPU; see :func:`evaluate`."""
     parts: dict[str, list[Tensor]] = {}
-    for probabilities, _ in _predictions(model, images, statistics, precision, batch_size):
+    for probabilities, _ in _predictions(model, images, statistics, precision, batch_size, workers):
         for mode, values in probabilities.items():
             parts.setdefault(mode, []).append(values.cpu())
     return {mode: torch.cat(values) for mode, values in parts.items()}
 
 
 def _predictions(
-    model: nn.Module, images: ImageSet, statistics: tuple[Tensor, Tensor], precision: str, batch_size: int
+    model: nn.Module,
+    data: ImageSet | FileSet,
+    statistics: tuple[Tensor, Tensor],
+    precision: str,
+    batch_size: int | None,
+    workers: int | None,
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     device = next(model.parameters()).device
     bf16 = resolve_precision(precision, device) == "bf16"
     model.eval()
-    for begin in range(0, len(images), batch_size):
-        raw = images.images[begin : begin + batch_size].to(device)
+    for raw, labels in _in_order(data, batch_size, workers, device):
         x = augment.normalize(raw, statistics[0], statistics[1], channels_last=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = model(x)
@@ -74,7 +81,20 @@ def _predictions(
             probabilities = {mode: predict(output, mode) for mode in modes(output)}
         else:
             probabilities = {"baseline": torch.softmax(output.float(), -1)}
-        yield probabilities, images.labels[begin : begin + batch_size].to(device)
+        yield probabilities, labels
+
+
+def _in_order(
+    data: ImageSet | FileSet, batch_size: int | None, workers: int | None, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images uint8 (B, 3, H, W) and labels (B,) of the whole set, on the device."""
+    if isinstance(data, FileSet):
+        samples = stream.Samples(data, stream.evaluation_transform(data.image_size))
+        yield from stream.batches(samples, stream.in_order(len(data), batch_size or 64), workers, device)
+        return
+    for part in stream.in_order(len(data), batch_size or 500):
+        rows = slice(part.start, part.stop)
+        yield data.images[rows].to(device), data.labels[rows].to(device)
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

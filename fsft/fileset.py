@@ -19,6 +19,9 @@ from fsft.imagefiles import FORMATS
 from fsft.imageset import balanced, problem
 
 IMAGE_SIZE = 224
+# Of ImageNet's training images, as every torchvision network has them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,11 @@ class FileSet:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (3,) to normalize with: ImageNet's, whatever the images."""
+        return torch.tensor(MEAN), torch.tensor(STD)
 
     @property
     def sha256(self) -> str:

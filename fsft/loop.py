@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fsft.batches import EpochBatches
+from fsft.batches import Batch, EpochBatches, streamed_batches
 from fsft.checkpoint import load_newest_checkpoint, save_checkpoint, weights_digest
-from fsft.data import ImageSet, channel_statistics
+from fsft.compiling import compiled, worth_compiling
+from fsft.data import FileSet, ImageSet
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
@@ -66,14 +68,15 @@ class Loop:
         self,
         recipe: Recipe,
         identity: dict[str, Any],
-        train_set: ImageSet,
-        test_set: ImageSet,
+        train_set: ImageSet | FileSet,
+        test_set: ImageSet | FileSet,
         device: torch.device,
-        compile: bool,
+        compile: bool | None,
         max_steps: int | None,
+        workers: int | None,
     ):
         self.recipe, self.identity, self.device, self.max_steps = recipe, identity, device, max_steps
-        self.train_set, self.test_set = train_set, test_set
+        self.train_set, self.test_set, self.workers = train_set, test_set, workers
         self.steps_per_epoch = len(train_set) // recipe.batch_size
         if self.steps_per_epoch == 0:
             raise ValueError(
@@ -83,15 +86,22 @@ class Loop:
         self.environment = environment(device)
         make_deterministic(device)
         torch.manual_seed(identity["seed"])
-        self.model = build(recipe, train_set.num_classes, train_set.images.shape[-1])
+        self.model = build(recipe, train_set.num_classes, train_set.image_size)
         self.model.to(device).to(memory_format=torch.channels_last)
-        self.forward = torch.compile(self.model) if compile else self.model
+        if compile is None:
+            compile = worth_compiling(device, recipe.epochs * self.steps_per_epoch if max_steps is None else max_steps)
+        self.batch_loss = compiled(self.eager_batch_loss, device) if compile else self.eager_batch_loss
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True
         )
-        self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
-        mean, std = channel_statistics(train_set.images)
-        self.mean, self.std = mean.to(device, torch.float32), std.to(device, torch.float32)
+        # On a GPU the learning rate lives in tensors, where a step can read it without the host, even a recorded one.
+        groups = self.optimizer.param_groups
+        self.rates = [torch.zeros((), device=device) if device.type == "cuda" else None for _ in groups]
+        self.rate = recipe.lr
+        if isinstance(train_set, ImageSet):
+            self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
+        mean, std = train_set.statistics
+        self.statistics = mean.to(device, torch.float32), std.to(device, torch.float32)
         self.state = State(loss_sum=torch.zeros((), device=device))
         self.compiled = compile
 
@@ -119,23 +129,36 @@ class Loop:
     def train_epoch(self, stop: StopRequest, report: ProgressReport) -> bool:
         """The steps that are left of the current epoch; False when asked to stop before its end."""
         seed, state, begin = self.identity["seed"], self.state, time.perf_counter()
-        batches = EpochBatches(self.recipe, self.images, self.labels, (self.mean, self.std), seed, state.epoch)
         self.model.train()
-        while state.step < self.steps_per_epoch and not stop and not self._enough():
-            batch = batches[state.step]
-            self.set_learning_rate()
-            torch.manual_seed(step_seed(seed, state.epoch, state.step))  # for dropout
-            with self.autocast():
-                output = self.forward(batch.images)
-                loss = torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
-            loss.backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-            state.loss_sum += loss.detach()
-            state.step += 1
-            report.step()
+        with contextlib.closing(self.batches()) as batches:
+            for batch in batches:
+                self.set_learning_rate()
+                torch.manual_seed(step_seed(seed, state.epoch, state.step))  # for dropout
+                with self.autocast():
+                    loss = self.batch_loss(batch)
+                loss.backward()
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+                state.loss_sum += loss.detach()
+                state.step += 1
+                report.step()
+                if stop or self._enough():
+                    break
         state.epoch_seconds += time.perf_counter() - begin
         return state.step == self.steps_per_epoch or self._enough()
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """The batches that are left of the current epoch."""
+        seed, epoch, first = self.identity["seed"], self.state.epoch, self.state.step
+        if isinstance(self.train_set, FileSet):
+            yield from streamed_batches(self.recipe, self.train_set, self.statistics, seed, epoch, first, self.workers)
+        else:
+            batches = EpochBatches(self.recipe, self.images, self.labels, self.statistics, seed, epoch)
+            yield from (batches[step] for step in range(first, self.steps_per_epoch))
+
+    def eager_batch_loss(self, batch: Batch) -> Tensor:
+        output = self.model(batch.images)
+        return torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
 
     def loss(self, output: Tensor | JointOutput, labels: Tensor) -> Tensor:
         if isinstance(output, JointOutput):
@@ -144,21 +167,26 @@ class Loop:
 
     def set_learning_rate(self) -> None:
         done = self.state.epoch * self.steps_per_epoch + self.state.step
-        rate = self.recipe.learning_rate(done / (self.recipe.epochs * self.steps_per_epoch))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+        self.rate = self.recipe.learning_rate(done / (self.recipe.epochs * self.steps_per_epoch))
+        for group, tensor in zip(self.optimizer.param_groups, self.rates, strict=True):
+            rate = self.rate * group["lr_scale"]
+            group["lr"] = rate if tensor is None else tensor.fill_(rate)
 
     def finish_epoch(self) -> None:
         """Evaluate, write the epoch into the history, and go on to the next."""
         state = self.state
         begin = time.perf_counter()
         accuracy = evaluate(
-            self.model, self.test_set, statistics=(self.mean, self.std), precision=self.identity["precision"]
+            self.model,
+            self.test_set,
+            statistics=self.statistics,
+            precision=self.identity["precision"],
+            workers=self.workers,
         )
         state.history.append(
             {
                 "epoch": state.epoch + 1,
-                "lr": self.optimizer.param_groups[0]["lr"],
+                "lr": self.rate,
                 "train_loss": state.loss_sum.item() / state.step,
                 "test": accuracy,
                 "seconds": round(state.epoch_seconds, 3),

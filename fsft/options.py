@@ -6,18 +6,28 @@ import argparse
 import itertools
 from collections.abc import Callable, Iterator
 
-from fsft.recipe import SCHEDULES, Recipe
+from fsft.recipe import AUGMENTATIONS, METHODS, SCHEDULES, Recipe
 
 
 def pairs(text: str) -> tuple[tuple[str, float | str], ...]:
-    """``size=500+classes=available`` as the pairs of a recipe's ``dataset_options``."""
+    """``size=500+classes=available`` as the pairs of a recipe's ``dataset_options``; ``none`` is none."""
     found: list[tuple[str, float | str]] = []
-    for part in text.split("+"):
+    for part in text.split("+") if text != "none" else ():
         name, equals, value = part.partition("=")
         if not (name and equals and value):
             raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {part!r}")
         found.append((name, _number(value)))
     return tuple(found)
+
+
+def augmentations(text: str) -> tuple[str, ...]:
+    """``crop+flip+cutout`` as a recipe's ``augment``, in the order in which they happen; ``none`` is none."""
+    names = [] if text == "none" else text.split("+")
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        known = ", ".join(AUGMENTATIONS)
+        raise argparse.ArgumentTypeError(f"expected none, or some of {known} joined by +, found {unknown[0]!r}")
+    return tuple(name for name in AUGMENTATIONS if name in names)
 
 
 def _number(text: str) -> float | str:
@@ -37,6 +47,8 @@ CHANGES: dict[str, Callable[[str], object]] = {
     "block": str,
     "dataset": str,
     "dataset_options": pairs,
+    "method": str,
+    "augment": augmentations,
     "batch_size": int,
     "lr": float,
     "weight_decay": float,
@@ -44,9 +56,11 @@ CHANGES: dict[str, Callable[[str], object]] = {
     "beta": float,
     "head_lr_scale": float,
     "images_per_class": int,
+    "cutout_length": int,
+    "mixup_alpha": float,
 }
-CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck")}
-HINTS = {"dataset_options": "NAME=VALUE[+NAME=VALUE]"}
+CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck"), "method": METHODS}
+HINTS = {"dataset_options": "none|NAME=VALUE[+NAME=VALUE]", "augment": "none|crop+flip+cutout+mixup"}
 
 
 def add_changes(command: argparse.ArgumentParser, *, lists: bool) -> None:
@@ -85,7 +99,9 @@ def as_arguments(changes: dict[str, object]) -> list[str]:
 
 
 def _as_text(value: object) -> str:
-    return "+".join(f"{name}={part}" for name, part in value) if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    return "+".join(part if isinstance(part, str) else f"{part[0]}={part[1]}" for part in value) or "none"
 
 
 def _list_of(kind: Callable[[str], object]) -> Callable[[str], list[object]]:

@@ -81,11 +81,11 @@ def load_results(directory: str | Path | None = None, *, verbose: bool = False) 
 def verify(directory: str | Path | None = None, runs_dir: str | Path | None = None) -> list[str]:
     """Problems of a results folder as sentences that name file and field; an empty list when all is well.
 
-    Checked for each file: schema, name, digest and checksums; the recipe's fields against slug, name, epochs,
-    and distance from the paper; `last` and `best` against the history. Over all files: runs on the same data
-    set must agree on its fingerprint, and seeds of one recipe on the number of parameters. With `runs_dir`,
-    the weights that are there (`<slug>-seed<k>/weights.pt`) must be those that the result names. The scores of maps in
-    `maps/` must belong to a run of the folder.
+    Checked for each file: schema, name, digest and checksums; the recipe's fields against slug, name, epochs, and
+    distance from the paper; `last` and `best` against the history. Over all files: runs on the same data set must
+    agree on its fingerprint, and seeds of one recipe on the number of parameters. Probes must belong to the
+    weights of the runs that they name. With `runs_dir`, the weights that are there (`<slug>-seed<k>/weights.pt`)
+    must be those that the result names. Map scores must belong to a run of the folder.
     """
     folder = find_results(directory)
     problems, ledger = [], []
@@ -103,7 +103,9 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
             problems += _check_weights(result, path, runs_dir)
     scored = sorted((folder / FOLDER).glob("*.json"))
     problems += [problem for path in scored for problem in check_map_scores(path, ledger)]
-    return problems + _check_agreement(ledger)
+    from fsft.probes import probe_problems
+
+    return problems + _check_agreement(ledger) + probe_problems(folder)
 
 
 def _check_guards(result: Mapping[str, Any]) -> list[str]:

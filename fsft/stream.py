@@ -11,6 +11,7 @@ there are, nor on whether the run was interrupted.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,9 +23,6 @@ from torchvision.transforms import v2
 from fsft.fileset import FileSet
 from fsft.imageset import DataError
 
-# Of ImageNet's training images, as every torchvision network has them.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 RESIZED = 256
 # As a part of SeedSequence's key; the streams of fsft.augment have keys of two numbers, so nothing can coincide.
 STREAM = 7
@@ -79,9 +77,12 @@ class Samples(Dataset[tuple[Tensor | DataError, int]]):
 
 
 def batches(
-    samples: Samples, indices: Sequence[Sequence[int]], workers: int | None = None, pin_memory: bool = False
+    samples: Samples,
+    indices: Sequence[Sequence[int]],
+    workers: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images uint8 (B, 3, H, W) and labels int64 (B,), on the CPU, for each list of indices.
+    """Images uint8 (B, 3, H, W) and labels int64 (B,), on ``device``, for each list of indices.
 
     ``workers`` processes decode ahead; None takes one for each core but one, at most 8, and 0 none.
 
@@ -89,19 +90,26 @@ def batches(
         DataError: an image cannot be read.
     """
     if workers is None:
-        workers = min(8, max(0, (os.cpu_count() or 1) - 1), len(indices))
+        workers = min(8, max(0, (os.cpu_count() or 1) - 1))
     loader = DataLoader(
         samples,
         batch_sampler=indices,  # type: ignore[arg-type]
-        num_workers=workers,
+        num_workers=min(workers, len(indices)),
         collate_fn=_collate,
-        pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_run,
+        pin_memory=torch.device(device).type == "cuda",
         generator=torch.Generator(),  # of its own: the loader draws a seed that nobody uses
     )
     for images, labels in loader:
         if isinstance(images, DataError):
             raise images
-        yield images, labels
+        yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach workers too, which must live until the run has saved its state."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(items: list[tuple[Tensor | DataError, int]]) -> tuple[Tensor | DataError, Tensor]:

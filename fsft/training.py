@@ -12,7 +12,7 @@ from torch import nn
 
 from fsft import files
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
-from fsft.data import ImageSet, load_dataset
+from fsft.data import FileSet, ImageSet, load_split
 from fsft.evaluation import resolve_precision
 from fsft.files import folder_lock
 from fsft.loop import Loop
@@ -43,11 +43,12 @@ def train(
     results_dir: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    compile: bool = False,
+    compile: bool | None = None,
     progress: str = "auto",
     max_steps: int | None = None,
-    data: tuple[ImageSet, ImageSet] | None = None,
+    data: tuple[ImageSet | FileSet, ImageSet | FileSet] | None = None,
     checkpoint_seconds: float = 0.0,
+    workers: int | None = None,
 ) -> Run:
     """Train a recipe with one seed, and evaluate it after every epoch.
 
@@ -61,11 +62,14 @@ def train(
             there is not trained again, but loaded from ``runs_dir``. None writes no result.
         device: None takes the GPU if there is one.
         precision: ``fp32``, ``bf16`` (autocast; parameters stay float32), or ``auto``: bf16 where the device has it.
-        compile: run the network through ``torch.compile``.
+        compile: compile the forward and the backward pass, on a GPU into CUDA graphs, see
+            :func:`fsft.compiling.compiled`. None does so for long runs on a GPU.
         progress: ``auto``, ``bar``, ``lines`` (one line per epoch) or ``none``.
         max_steps: stop after so many steps, evaluate, and write no result: to try a recipe out.
         data: training and test set, instead of those that the recipe names.
         checkpoint_seconds: the least time between two checkpoints; they are written between epochs.
+        workers: processes that decode the images of a data set too large for the memory; None takes one for each core
+            but one, at most 8. The result does not depend on it.
 
     Raises:
         fsft.DataError: the data set is missing or damaged.
@@ -82,7 +86,7 @@ def train(
         return load_run(result_path, folder, device)
     train_set, test_set = data or recipe_data(recipe, data_dir)
     identity["train_sha256"] = train_set.sha256
-    loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps)
+    loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps, workers)
     with contextlib.ExitStack() as stack:
         if folder is not None:
             stack.enter_context(folder_lock(folder))
@@ -93,7 +97,7 @@ def train(
     result = loop.result()
     if folder is not None and max_steps is None:
         weights = loop.model.state_dict()
-        about = {"classes": list(train_set.classes), "input_size": train_set.images.shape[-1]}
+        about = {"classes": list(train_set.classes), "input_size": train_set.image_size}
         save_state(folder / "weights.pt", {"recipe": recipe.as_dict(), **about, "model": weights})
     if result_path is not None:
         files.fault_point("before result")
@@ -103,11 +107,11 @@ def train(
     return Run(loop.model.eval(), result)
 
 
-def recipe_data(recipe: Recipe, data_dir: str | Path) -> tuple[ImageSet, ImageSet]:
+def recipe_data(recipe: Recipe, data_dir: str | Path) -> tuple[ImageSet | FileSet, ImageSet | FileSet]:
     """The recipe's training set, and the test set that every recipe on that data set shares."""
     options: dict[str, Any] = dict(recipe.dataset_options)
-    train_set = load_dataset(recipe.dataset, "train", data_dir, **options)
-    test_set = load_dataset(
+    train_set = load_split(recipe.dataset, "train", data_dir, **options)
+    test_set = load_split(
         recipe.dataset, "test", data_dir, **{name: options[name] for name in options if name not in TRAINING_ONLY}
     )
     if recipe.images_per_class is not None:

@@ -47,6 +47,14 @@ def test_recipes_lists_by_pattern(capsys):
     assert len(lines) == 3 and all(line.startswith("table1/resnet56/") for line in lines)
 
 
+def test_the_list_of_recipes_tells_neighbors_apart(capsys):
+    assert main(["recipes", "cpu/*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.split(maxsplit=1)[1] for line in lines}) == len(lines)
+    usual = next(line for line in lines if line.startswith("cpu/resnet20/fsft "))
+    assert "beta" not in usual and "head" not in usual and "per class" not in usual
+
+
 def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
     assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 0
     first = capsys.readouterr().out
@@ -83,6 +91,35 @@ def test_options_of_the_data_set():
     assert changed_recipe(build_parser().parse_args([*arguments[:2], *as_arguments(change)])) == recipe
 
 
+def test_method_and_augmentations_compose():
+    arguments = ["train", "table1/resnet110/baseline", "--method", "sla+fsft", "--augment", "cutout+flip+crop"]
+    recipe = changed_recipe(build_parser().parse_args(arguments))
+    assert (recipe.method, recipe.augment) == ("sla+fsft", ("crop", "flip", "cutout"))
+    (change,) = grid(build_parser().parse_args(["sweep", *arguments[1:]]))
+    assert changed_recipe(build_parser().parse_args([*arguments[:2], *as_arguments(change)])) == recipe
+    grids = grid(build_parser().parse_args(["sweep", "x", "--augment", "none,crop", "--method", "baseline,fsft"]))
+    assert [(c["augment"], c["method"]) for c in grids] == [
+        *(((), "baseline"), ((), "fsft")),
+        *((("crop",), "baseline"), (("crop",), "fsft")),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["--augment", "none"], ["--dataset-options", "none"]])
+def test_nothing_can_be_asked_for(arguments):
+    parser = build_parser()
+    recipe = changed_recipe(parser.parse_args(["train", "table4/cub200/fsft", *arguments]))
+    assert () in (recipe.augment, recipe.dataset_options)
+    (change,) = grid(parser.parse_args(["sweep", "x", *arguments]))
+    assert as_arguments(change) == arguments
+
+
+def test_unknown_augmentations_are_named(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["train", "cpu/resnet20/fsft", "--augment", "crop+turn"])
+    assert error.value.code == 2
+    assert "expected none, or some of crop, flip, cutout, mixup joined by +, found 'turn'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -94,6 +131,8 @@ def test_options_of_the_data_set():
         ),
         (["train", "cpu/resnet20/fsft", "--dataset", "mnist"], 3, "mnist"),
         (["train", "cpu/resnet20/fsft", "--data-dir", "nowhere"], 3, "nowhere"),
+        (["train", "table1/resnet56/fsft", "--method", "magic"], 2, "'method': expected one of .*found 'magic'"),
+        (["train", "table4/cub200/fsft", "--data-dir", "nowhere"], 3, "nowhere/CUB_200_2011.*download https://data"),
         (["data", "check", "cifar100", "--data-dir", "nowhere"], 3, "fsft data download cifar100"),
         (["data", "download", "imagenet"], 3, "only cifar100 can be downloaded"),
         (["evaluate", "runs/none"], 2, "expected the folder of a finished run"),

@@ -106,7 +106,7 @@ def test_mixup_blends_the_batch_that_would_have_been():
     plain, mixed = epoch_batches(), epoch_batches(augment=("crop", "flip", "mixup"))
     for step in range(len(plain)):
         (labels, share), (partner_labels, rest) = mixed[step].targets
-        partner = mixed.mixing.partner[step]
+        partner = mixed.finish.mixing.partner[step]
         torch.testing.assert_close(share + rest, torch.tensor(1.0))
         assert torch.equal(labels, plain[step].targets[0][0]) and torch.equal(partner_labels, labels[partner])
         x = plain[step].images

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fsft import photodigits as pd
-from fsft.imageset import DataError
+from fsft.imageset import DataError, close_ups
 from fsft.photodigits import photodigits
 
 PHOTOS_SHA256 = "99310b92a8963a4b9118f3a93695bf9d2f7c20a03361f1962972901ccd5560da"
@@ -225,3 +225,17 @@ def test_wrong_photographs_are_refused(monkeypatch):
     monkeypatch.setattr(pd, "PHOTO_SHAPE", (100, 100, 3))
     with pytest.raises(DataError, match="expected two photographs"):
         photodigits("test", size=10)
+
+
+def test_close_ups_show_the_object_and_nothing_else():
+    data = photodigits("test", size=40)
+    close = close_ups(data, 16)
+    assert close.images.shape == (40, 3, 16, 16) and close.images.dtype == torch.uint8
+    assert torch.equal(close.labels, data.labels) and close.sha256 != data.sha256
+    assert close.masks is None and close.boxes is None
+    for k in range(5):
+        x0, y0, x1, y1 = data.boxes[k].int().tolist()
+        part = data.images[k, :, y0:y1, x0:x1].float()
+        torch.testing.assert_close(close.images[k].float().mean(), part.mean(), rtol=0.05, atol=2.0)
+    with pytest.raises(DataError, match="expected ground-truth boxes, found none"):
+        close_ups(close)

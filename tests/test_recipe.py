@@ -181,3 +181,26 @@ def test_table3_differs_from_table1_in_data_and_batch_size_alone():
         large, small = recipes[f"table3/resnet110/{method}"].as_dict(), recipes[f"table1/resnet110/{method}"].as_dict()
         different = {field: value for field, value in large.items() if value != small[field]}
         assert different == {"name": f"table3/resnet110/{method}", "dataset": "tiny-imagenet", "batch_size": 256}
+
+
+def test_the_map_reuses_runs_that_other_recipes_make():
+    """Each cell of chapter 13's map is trained by exactly one recipe."""
+    fields = {"model": "resnet20", "schedule": "onecycle", "dataset": "cifar100", "beta": 1.0, "weight_decay": 5e-4}
+    cells = [
+        (recipe.images_per_class, recipe.epochs, recipe.method, recipe.head_lr_scale)
+        for recipe in recipes.values()
+        if fields.items() <= recipe.as_dict().items() and recipe.augment == ("crop", "flip")
+    ]
+    methods = [("baseline", 1.0), *((method, scale) for method in ("fsft", "fsft-sd") for scale in (1.0, 5.0))]
+    for budget in ((100, 10), (100, 30), (100, 100), (None, 10), (None, 30)):
+        for method, scale in methods:
+            assert cells.count((*budget, method, scale)) == 1
+    assert "cpu/map/500x30/baseline" not in recipes and "cpu/map/500x30/fsft-x5" in recipes
+
+
+def test_the_weights_of_figure_4_differ_in_beta_alone():
+    one = recipes["cpu/short-cifar100/fsft"].as_dict()
+    for n in range(1, 10):
+        other = recipes[f"cpu/beta/{n / 10}"]
+        assert other.distance().keys() == recipes["cpu/short-cifar100/fsft"].distance().keys()
+        assert {field for field, value in other.as_dict().items() if value != one[field]} == {"name", "origin", "beta"}

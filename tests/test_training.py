@@ -102,7 +102,7 @@ def finish_and_compare(folder, expected):
 def test_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(tmp_path, uninterrupted, monkeypatch):
     """The first stop is in the second epoch; each later one comes after a single further step."""
     for steps in (5, 1, 1, 1, 1):
-        stop_after(monkeypatch, steps)
+        tiny.stop_after(monkeypatch, steps)
         with pytest.raises(
             TrainingStoppedError, match=r"SIGTERM in epoch [23] of 3.*the same command goes on"
         ) as stopped:
@@ -110,19 +110,6 @@ def test_stopped_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(tmp_path, un
         assert stopped.value.signal_number == signal.SIGTERM
         monkeypatch.undo()
     finish_and_compare(tmp_path, uninterrupted[0])
-
-
-def stop_after(monkeypatch, steps):
-    """SIGTERM this process once it has done ``steps`` steps."""
-    done = 0
-
-    def count(self):
-        nonlocal done
-        done += 1
-        if done == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr("fsft.progress.ProgressReport.step", count)
 
 
 def test_ctrl_c_saves_and_leaves(tmp_path):
@@ -234,7 +221,7 @@ def test_too_few_images_for_a_batch():
 
 
 def test_another_run_cannot_go_on_from_this_one(tmp_path, monkeypatch):
-    stop_after(monkeypatch, 6)
+    tiny.stop_after(monkeypatch, 6)
     with pytest.raises(TrainingStoppedError):
         run(tmp_path)
     with pytest.raises(ValueError, match="was begun with train_sha256"):
@@ -336,7 +323,7 @@ def test_step_seeds_differ():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_trains_and_resumes_to_the_same_bits(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", device="cuda").result
-    stop_after(monkeypatch, 6)
+    tiny.stop_after(monkeypatch, 6)
     with pytest.raises(TrainingStoppedError):
         run(tmp_path / "parts", device="cuda")
     monkeypatch.undo()

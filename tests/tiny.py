@@ -1,5 +1,8 @@
 """A run of a few hundred milliseconds: 16 x 16 noise with a colored corner that gives the class away."""
 
+import os
+import signal
+
 import torch
 
 from fsft.imageset import image_set
@@ -30,3 +33,16 @@ def comparable(result):
     """What must be the same, bit for bit, however often the run was interrupted."""
     history = [{key: value for key, value in entry.items() if key != "seconds"} for entry in result["history"]]
     return history, result["last"], result["best"], result["weights_sha256"]
+
+
+def stop_after(monkeypatch, steps):
+    """SIGTERM this process once it has done ``steps`` steps."""
+    done = 0
+
+    def count(self):
+        nonlocal done
+        done += 1
+        if done == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("fsft.progress.ProgressReport.step", count)

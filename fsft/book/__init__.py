@@ -32,6 +32,7 @@ def build(
     from fsft.book.site import check_site
     from fsft.book.stage import BookError, build_html, read_toc, stage
     from fsft.files import FolderLockedError, folder_lock
+    from fsft.verdicts import marker_problems
 
     root = Path(root).resolve()
     started = time.monotonic()
@@ -39,6 +40,9 @@ def build(
         if profile not in PROFILES:
             raise ParameterError(f"the profile is one of {', '.join(PROFILES)}, found {profile!r}")
         read_toc(root)  # before anything is written into what may not be the repository
+        outdated = marker_problems(root)
+        if outdated:
+            return _report(outdated)
         with folder_lock(root / "_build" / "cache"):
             records = execute_all(root, profile, str(data_dir), jobs=jobs, only=only, parameters=parameters, say=_say)
             if only is not None:
@@ -61,10 +65,11 @@ def check(root: str | Path = ".") -> int:
     from fsft.book.lint import lint_all
     from fsft.book.site import check_site
     from fsft.book.stage import BookError
+    from fsft.verdicts import marker_problems
 
     root = Path(root).resolve()
     try:
-        problems = [*lint_all(root), *check_site(root)]
+        problems = [*lint_all(root), *marker_problems(root), *check_site(root)]
     except BookError as error:
         print(f"fsft book: {error}", file=sys.stderr)
         return 1

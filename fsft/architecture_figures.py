@@ -1,0 +1,142 @@
+"""Figures of chapter 5: the blocks of the five architectures, their widths, and who explains the paper's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch
+
+from fsft import plots
+
+_CONV, _OTHER = "#CFE3F1", "white"
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a block's branch does, step by step; what follows the sum; and what its shortcut does at a new shape."""
+
+    title: str
+    steps: tuple[str, ...]
+    after: str
+    shortcut: str
+
+
+BLOCKS = (
+    Block(
+        "ResNet,\nbasic",
+        ("3×3 conv, w", "BN, ReLU", "3×3 conv, w", "BN"),
+        "ReLU",
+        "1×1 conv, BN",
+    ),
+    Block(
+        "ResNet,\nbottleneck",
+        ("1×1 conv, w", "BN, ReLU", "3×3 conv, w", "BN, ReLU", "1×1 conv, 4w", "BN"),
+        "ReLU",
+        "1×1 conv, BN",
+    ),
+    Block(
+        "Wide ResNet\n",
+        ("BN, ReLU", "3×3 conv, kw", "BN, ReLU,\ndropout", "3×3 conv, kw"),
+        "",
+        "1×1 conv",
+    ),
+    Block(
+        "PyramidNet\n",
+        ("BN", "3×3 conv, w+δ", "BN, ReLU", "3×3 conv, w+δ", "BN"),
+        "",
+        "zero channels",
+    ),
+)
+
+
+def blocks(drawn: Sequence[Block] = BLOCKS) -> Figure:
+    """The blocks side by side: branch on the left, shortcut on the right, meeting in a sum."""
+    longest = max(len(block.steps) for block in drawn)
+    step = 0.62
+    height = step * (longest + 2.9) + 0.9
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, height))
+    ax.set(xlim=(0, plots.WIDTH), ylim=(0, height), aspect="equal")
+    ax.axis("off")
+    column = plots.WIDTH / len(drawn)
+    for number, block in enumerate(drawn):
+        _draw_block(ax, block, (number + 0.42) * column, height - 0.75, step, column)
+    return fig
+
+
+def _draw_block(ax: Axes, block: Block, x: float, top: float, step: float, column: float) -> None:
+    side = x + 0.47 * column
+    ax.text(x, top + 0.3, block.title, ha="center", va="bottom", weight="bold", linespacing=1.2, fontsize=12)
+    ax.text(x, top, "$x$", ha="center", va="center")
+    y = top
+    for text in block.steps:
+        _down(ax, x, y - 0.14 if y == top else y - 0.22, y - step + 0.22)
+        y -= step
+        _box(ax, x, y, text, 0.84 * column)
+    total = y - step
+    _down(ax, x, y - 0.22, total + 0.13)
+    line = {"color": plots.VERMILION, "linewidth": 2, "marker": "", "linestyle": "-"}
+    split = top - 0.26
+    ax.plot([x, side, side, x + 0.13], [split, split, total, total], **line)
+    ax.add_patch(Circle((x, total), 0.13, facecolor="white", edgecolor=plots.BLACK, linewidth=1.5, zorder=3))
+    ax.text(x, total, "+", ha="center", va="center_baseline", zorder=4, fontsize=14)
+    end = total
+    if block.after:
+        _down(ax, x, total - 0.13, total - step + 0.22)
+        end -= step
+        _box(ax, x, end, block.after, 0.84 * column)
+    _down(ax, x, end - (0.22 if block.after else 0.13), end - 0.5)
+    ax.text(x, end - 0.56, "new shape:\n" + block.shortcut, ha="center", va="top", color=plots.VERMILION, fontsize=11)
+
+
+def _box(ax: Axes, x: float, y: float, text: str, width: float) -> None:
+    style = "round,pad=0,rounding_size=0.07"
+    fill = _CONV if "conv" in text else _OTHER
+    corner = (x - width / 2, y - 0.22)
+    ax.add_patch(FancyBboxPatch(corner, width, 0.44, boxstyle=style, facecolor=fill, edgecolor=plots.BLUE, zorder=2))
+    ax.text(x, y, text, ha="center", va="center", fontsize=11, linespacing=1.05, zorder=3)
+
+
+def _down(ax: Axes, x: float, start: float, end: float) -> None:
+    arrow = {"arrowstyle": "-|>", "color": plots.BLACK, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", xy=(x, end), xytext=(x, start), arrowprops=arrow)
+
+
+def width_profile(widths: Mapping[str, Sequence[int]]) -> Figure:
+    """Channels after every block of each network against the place of the block, from first to last."""
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 4.4))
+    for name, channels in widths.items():
+        place = np.linspace(0, 1, len(channels))
+        ax.plot(place, channels, label=name, markevery=max(1, len(channels) // 6))
+    ax.set_ylim(0, None)
+    ax.set_xticks([0, 1], ["first block", "last block"])
+    ax.set_ylabel("channels after the block")
+    fig.legend(loc="outside lower center", ncols=2, handlelength=3.2)
+    return fig
+
+
+def lineup(shares: Mapping[str, Mapping[str, float]]) -> Figure:
+    """For every suspect, the share in percent of the paper's extra memory that its activations explain, by witness.
+
+    Right of 100 % a network would keep more than the paper saw in use.
+    """
+    witnesses = list(next(iter(shares.values())))
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.5 + 0.55 * len(shares)))
+    right = 1.12 * max(100, *(share for found in shares.values() for share in found.values()))
+    ax.axvspan(100, right, color=plots.VERMILION, alpha=0.12)
+    ax.axvline(100, color=plots.BLACK, linewidth=1.5)
+    ax.text(101, -0.75, "too much", fontsize=11, va="center")
+    for number, witness in enumerate(witnesses):
+        places = np.arange(len(shares)) + 0.22 * (number - (len(witnesses) - 1) / 2)
+        values = [found[witness] for found in shares.values()]
+        color, marker = plots.PALETTE[number], "os^D"[number]
+        ax.plot(values, places, linestyle="none", marker=marker, color=color, markersize=8, label=witness)
+    ax.set_yticks(range(len(shares)), list(shares))
+    ax.set(xlim=(0, right), ylim=(len(shares) - 0.4, -1.1), xlabel="explained share of the paper's extra memory (%)")
+    ax.grid(False, axis="y")
+    fig.legend(loc="outside lower center", ncols=len(witnesses))
+    return fig

@@ -1,0 +1,47 @@
+"""``torch.compile`` as the training loop uses it: one piece, and on a GPU one CUDA graph for each pass."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._triton import has_triton
+
+LONG_RUN = 5_000  # steps that earn back minutes of compilation on a GPU
+
+
+def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """``function`` compiled for inputs of one shape.
+
+    A step of a ResNet-110 is about a thousand kernels of a few microseconds each, which Python launches more slowly
+    than a GPU runs them. So there the forward and the backward pass are each recorded as a CUDA graph and replayed.
+    PyTorch would quietly go without the graph where it cannot record one; here that is an error. A tensor that comes
+    out of a call is overwritten by the next call.
+
+    The first calls compile and record, but each of them is also computed exactly once. So nothing has to be put back
+    after a warm-up, batch normalization's statistics included.
+    """
+    # Each network that a process trains is a new compilation of the same code; eight are allowed by default.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    if device.type != "cuda":
+        return torch.compile(function, fullgraph=True, dynamic=False)
+    options: dict[str, Any] = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}
+    graphed = torch.compile(function, fullgraph=True, dynamic=False, options=options)
+
+    def call(*arguments: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        return graphed(*arguments)
+
+    return call
+
+
+def worth_compiling(device: torch.device, steps: int) -> bool:
+    """Whether a run of so many steps should be compiled when nobody says: long ones on a GPU that can be compiled for.
+
+    On a CPU it takes half a minute and gains a few percent, see ``benchmarks/layout.py``. That it gains on a GPU is
+    expected, not measured yet.
+    """
+    able = device.type == "cuda" and has_triton() and any(map(shutil.which, ("cc", "gcc", "clang")))
+    return able and steps >= LONG_RUN
