@@ -1,4 +1,4 @@
-"""The command line: ``fsft recipes | train | sweep | evaluate | data | verify | book``.
+"""The command line: ``fsft recipes | train | sweep | evaluate | localize | data | verify | book``.
 
 Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
 damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C or SIGTERM, the state is saved.
@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_sweep(commands)
     _add_evaluate(commands)
+    _add_localize(commands)
     _add_data(commands)
     _add_verify(commands)
     _add_book(commands)
@@ -131,6 +132,23 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--device")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     command.set_defaults(command=evaluate_run)
+
+
+def _add_localize(commands: Any) -> None:
+    command = commands.add_parser(
+        "localize",
+        help="score the maps of a finished run: do they find the object?",
+        description="Score the class activation maps of a finished run against the masks or boxes of its test images, "
+        "and write results/maps/<slug>-seed<seed>.json.",
+    )
+    command.add_argument("recipe", help="a name from 'fsft recipes'")
+    command.add_argument("--seed", type=int, default=0)
+    _add_folders(command)
+    command.add_argument("--device", help="as in 'fsft train'")
+    command.add_argument(
+        "--images", type=int, metavar="N", help="score about N test images, evenly chosen (default: all)"
+    )
+    command.set_defaults(command=localize_run)
 
 
 def _add_data(commands: Any) -> None:
@@ -232,14 +250,19 @@ def train_recipe(options: argparse.Namespace) -> int:
 
 
 def changed_recipe(options: argparse.Namespace) -> Recipe:
-    """The named recipe, with the changes asked for on the command line.
+    """The named recipe, with the changes asked for on the command line."""
+    return changed(named_recipe(options.recipe), changes_in(options))
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe of that name.
 
     Raises:
-        ValueError: no recipe has that name.
+        ValueError: there is none.
     """
-    if options.recipe not in recipes:
-        raise ValueError(f"expected a recipe from 'fsft recipes', found {options.recipe!r}")
-    return changed(recipes[options.recipe], changes_in(options))
+    if name not in recipes:
+        raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}")
+    return recipes[name]
 
 
 def summary(recipe: Recipe, run: Run) -> str:
@@ -291,6 +314,26 @@ def evaluate_run(options: argparse.Namespace) -> int:
     return 0
 
 
+def localize_run(options: argparse.Namespace) -> int:
+    from fsft.localize import localize
+
+    recipe = named_recipe(options.recipe)
+    found = localize(
+        recipe,
+        options.seed,
+        data_dir=options.data_dir,
+        runs_dir=options.runs_dir,
+        results_dir=options.results_dir,
+        images=options.images,
+        device=options.device,
+    )
+    print(f"{recipe.name}, seed {options.seed}: {found['region']} and maps, mean over images in percent")
+    for kind, scores in found["scores"].items():
+        means = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in scores.items())
+        print(f"  {kind:<18} {means}")
+    return 0
+
+
 def handle_data(options: argparse.Namespace) -> int:
     from fsft.data import DataError, check_dataset, download_cifar100
 
@@ -310,8 +353,8 @@ def verify_results(options: argparse.Namespace) -> int:
     problems = verify(options.results_dir, options.runs_dir)
     for problem in problems:
         print(problem, file=sys.stderr)
-    count = len(list(options.results_dir.glob("*.json")))
-    print(f"{count} result files, {len(problems)} problems")
+    count, maps = (len(list(options.results_dir.glob(pattern))) for pattern in ("*.json", "maps/*.json"))
+    print(f"{count} result files, {f'{maps} files of map scores, ' if maps else ''}{len(problems)} problems")
     return FAILED if problems else 0
 
 

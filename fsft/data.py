@@ -39,7 +39,7 @@ __all__ = [
 SPLITS = ("train", "test")
 NAMES = ("photodigits", "cifar100", "tiny-imagenet", "imagefolder:<path>", "cub200", "stanford-dogs", "stanford-cars")
 OPTIONS = {
-    "photodigits": ("size", "seed", "background_correlation"),
+    "photodigits": ("size", "seed", "background_correlation", "background_contrast"),
     "cifar100": (),
     "tiny-imagenet": ("classes",),
     "imagefolder": ("image_size",),
@@ -51,8 +51,8 @@ STREAMED = {"cub200": cub200, "stanford-dogs": stanford_dogs, "stanford-cars": s
 def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet:
     """The ``split`` ("train" or "test") of the data set ``name``.
 
-    ``photodigits``: options ``size``, ``seed`` and ``background_correlation``; nothing is read from
-    ``data_dir``. ``cifar100``: no options. ``tiny-imagenet``: option ``classes``, "all" or "available" (see
+    ``photodigits``: options ``size``, ``seed``, ``background_correlation`` and ``background_contrast``; nothing is
+    read from ``data_dir``. ``cifar100``: no options. ``tiny-imagenet``: option ``classes``, "all" or "available" (see
     ``fsft.tiny_imagenet``). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
     their decoded images in ``data_dir``/.fsft-cache.
 

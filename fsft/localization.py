@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy import ndimage, stats
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsft.framework import JointNet, PlainNet
 
@@ -28,7 +28,9 @@ SCORES = ("energy", "pointing", *(f"iou@{threshold}" for threshold in THRESHOLDS
 RANDOMIZE = ("head", "all")
 
 
-def localization_scores(maps: Tensor, *, masks: Tensor | None = None, boxes: Tensor | None = None) -> dict[str, np.ndarray]:
+def localization_scores(
+    maps: Tensor, *, masks: Tensor | None = None, boxes: Tensor | None = None
+) -> dict[str, np.ndarray]:
     """Every score of every map: ``{"energy": (n,), "pointing": (n,), "iou@0.25": (n,), ...}``, all in [0, 1].
 
     Against masks, IoU compares pixels; against boxes, it compares boxes, see :func:`iou`.

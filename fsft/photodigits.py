@@ -61,24 +61,30 @@ DRAWS = (
 BLOCK = 500
 
 
-def photodigits(split: str, *, size: int | None = None, seed: int = 0, background_correlation: float = 0.0) -> ImageSet:
+def photodigits(
+    split: str,
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    background_correlation: float = 0.0,
+    background_contrast: float = 1.0,
+) -> ImageSet:
     """The ``split`` ("train" or "test") of photodigits: ``size`` images, balanced over 10 classes.
 
     The default size is 10,000 for training and 2,000 for testing.
     With probability ``background_correlation`` the background is cut from the class's own region of the
     photographs, otherwise from a region drawn uniformly from all ten. It changes the backgrounds only:
-    digits, places and sizes of one seed stay.
+    digits, places and sizes of one seed stay. ``background_contrast`` below one fades each background towards its mean
+    color, which makes the digits easier to find.
     """
     count = DEFAULT_SIZE[split] if size is None else size
     _require(isinstance(count, int) and count > 0, "size", "a positive integer", size)
     _require(isinstance(seed, int) and seed >= 0, "seed", "an integer of 0 or more", seed)
-    number = isinstance(background_correlation, int | float)
-    _require(
-        number and 0 <= background_correlation <= 1,
-        "background_correlation",
-        "a number in [0, 1]",
-        background_correlation,
-    )
+    for option, value in (
+        ("background_correlation", background_correlation),
+        ("background_contrast", background_contrast),
+    ):
+        _require(isinstance(value, int | float) and 0 <= value <= 1, option, "a number in [0, 1]", value)
     draws = _Draws(seed, split, count)
     labels = np.argsort(draws.column("label"), kind="stable") % 10
     backgrounds, _ = _backgrounds(split, labels, background_correlation, draws)
@@ -86,7 +92,8 @@ def photodigits(split: str, *, size: int | None = None, seed: int = 0, backgroun
     images = np.empty((count, 3, SIZE, SIZE), dtype=np.uint8)
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
-        rgb, opacity = _unpack(backgrounds[block]), coverage[block].astype(np.uint16)
+        rgb = _faded(_unpack(backgrounds[block]), round(background_contrast * 256))
+        opacity = coverage[block].astype(np.uint16)
         images[block] = _paste(rgb, opacity, _colors(rgb, opacity, draws, block))
     masks = coverage >= 128
     return image_set("photodigits", split, images, labels, CLASSES, masks=masks, boxes=_boxes(masks))
@@ -260,6 +267,12 @@ def _unpack(packed: np.ndarray) -> np.ndarray:
     """Packed RGB (n, 32, 32) -> uint16 (n, 3, 32, 32)."""
     channels = [(packed >> np.uint32(shift)) & np.uint32(255) for shift in (0, 8, 16)]
     return np.stack(channels, axis=1, dtype=np.uint16, casting="unsafe")
+
+
+def _faded(rgb: np.ndarray, contrast: int) -> np.ndarray:
+    """uint16 (n, 3, 32, 32), each pixel at ``contrast``/256 of its distance from its image's mean color."""
+    mean = rgb.sum((2, 3), dtype=np.int64)[:, :, None, None] // SIZE**2
+    return np.asarray(mean + ((rgb - mean) * contrast >> 8), dtype=np.uint16)
 
 
 def _colors(rgb: np.ndarray, opacity: np.ndarray, draws: _Draws, block: slice) -> np.ndarray:

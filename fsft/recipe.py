@@ -300,6 +300,34 @@ def _cpu_short() -> dict[str, Recipe]:
     return short
 
 
+CORRELATIONS = (0.0, 0.5, 0.9, 1.0)
+
+
+def _shortcut() -> dict[str, Recipe]:
+    """The shortcut test of chapter 11: digits whose background gives the class away, more or less, in training alone.
+
+    Backgrounds are faded, so that a small network learns the digits within minutes where nothing leads it astray.
+    """
+    origins = {method: f"table1/resnet56/{method}" for method in ("baseline", "fsft")}
+    origins["cutout"] = "table2/resnet110/cutout"
+    settings: dict[str, Any] = {"dataset": "photodigits", "model": "resnet8", "epochs": 6, "batch_size": 32, "lr": 0.1}
+    return {
+        f"cpu/shortcut/{correlation}/{method}": _reduced(
+            f"cpu/shortcut/{correlation}/{method}",
+            **SHORT
+            | settings
+            | {
+                "origin": origin,
+                "dataset_options": (("background_correlation", correlation), ("background_contrast", 0.3)),
+                "augment": ("cutout",) if method == "cutout" else (),
+                "head_lr_scale": short_head_lr_scale(recipes[origin].method),
+            },
+        )
+        for correlation in CORRELATIONS
+        for method, origin in origins.items()
+    }
+
+
 MAP_BUDGETS = {100: (10, 30, 100), 500: (10, 30)}  # epochs by images per class; CIFAR-100 has 500 of each
 
 
@@ -355,6 +383,7 @@ recipes.update(_cpu())
 recipes.update(_cpu_short())
 recipes.update(_cpu_map())
 recipes.update(_cpu_beta())
+recipes.update(_shortcut())
 
 
 def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Recipe:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fsft.mapfile import FOLDER, check_map_scores
 from fsft.recipe import Recipe, recipes
 from fsft.record import (
     Result,
@@ -84,7 +85,7 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
     distance from the paper; `last` and `best` against the history. Over all files: runs on the same data set must
     agree on its fingerprint, and seeds of one recipe on the number of parameters. Probes must belong to the
     weights of the runs that they name. With `runs_dir`, the weights that are there (`<slug>-seed<k>/weights.pt`)
-    must be those that the result names.
+    must be those that the result names. Map scores must belong to a run of the folder.
     """
     folder = find_results(directory)
     problems, ledger = [], []
@@ -100,6 +101,8 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
         if not broken:
             ledger.append({**result, "file": path.name})
             problems += _check_weights(result, path, runs_dir)
+    scored = sorted((folder / FOLDER).glob("*.json"))
+    problems += [problem for path in scored for problem in check_map_scores(path, ledger)]
     from fsft.probes import probe_problems
 
     return problems + _check_agreement(ledger) + probe_problems(folder)

@@ -8,23 +8,28 @@ from datetime import datetime
 from typing import Any
 
 SCHEMA = 1
+_Rule = tuple[str, Callable[[Any], bool]]
 
 
 def check_schema(result: Mapping[str, Any]) -> list[str]:
-    """What breaks the schema, one sentence a field."""
+    """What breaks the schema of a result, one sentence a field."""
     problems = []
-    for field, (expected, accepts) in _FIELDS.items():
-        value = result.get(field, _MISSING)
-        if value is _MISSING:
-            problems.append(f"field {field}: expected {expected}, found nothing")
-        elif not accepts(value):
-            problems.append(f"field {field}: expected {expected}, found {_short(value)}")
-        else:
-            problems += [
-                f"field {field}{place}: expected {inner}, found {_short(found)}"
-                for place, inner, found in _inside(field, value)
-            ]
+    for field, rule in _FIELDS.items():
+        broken = check_fields(result, {field: rule})
+        problems += broken or [
+            f"field {field}{place}: expected {inner}, found {_short(found)}"
+            for place, inner, found in _inside(field, result[field])
+        ]
     return problems
+
+
+def check_fields(content: Mapping[str, Any], rules: Mapping[str, _Rule]) -> list[str]:
+    """What breaks the rules, (what is expected, whether a value is that) by field, one sentence a field."""
+    return [
+        f"field {field}: expected {expected}, found {_short(content.get(field, _MISSING))}"
+        for field, (expected, accepts) in rules.items()
+        if field not in content or not accepts(content[field])
+    ]
 
 
 _MISSING = object()
@@ -70,7 +75,6 @@ def _or_null(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or accepts(value)
 
 
-_Rule = tuple[str, Callable[[Any], bool]]
 _ACCURACIES: _Rule = ("an object of accuracies by inference mode", _filled(dict))
 _FIELDS: dict[str, _Rule] = {
     "schema": (f"the number {SCHEMA}", lambda value: value == SCHEMA),

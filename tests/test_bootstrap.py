@@ -22,7 +22,10 @@ def test_over_images_alone_it_is_scipys_percentile_interval():
 
 @given(scores, scores)
 def test_the_difference_has_no_preferred_side(a, b):
-    one, other = bootstrap_difference(a, b, over_seeds=False, **few), bootstrap_difference(b, a, over_seeds=False, **few)
+    one, other = (
+        bootstrap_difference(a, b, over_seeds=False, **few),
+        bootstrap_difference(b, a, over_seeds=False, **few),
+    )
     assert one.gain == pytest.approx(-other.gain, abs=1e-12)
     assert one.low == pytest.approx(-other.high, abs=1e-9) and one.high == pytest.approx(-other.low, abs=1e-9)
     assert one.low <= one.gain + 1e-9 or a.shape[1] < 3

@@ -22,7 +22,9 @@ from fsft.localization import (
 )
 
 SIDE = 8
-maps = arrays.arrays(np.float64, (3, SIDE, SIDE), elements=st.floats(-5, 5).map(lambda x: round(x, 2))).map(torch.from_numpy)
+maps = arrays.arrays(np.float64, (3, SIDE, SIDE), elements=st.floats(-5, 5).map(lambda x: round(x, 2))).map(
+    torch.from_numpy
+)
 
 
 @st.composite

@@ -120,6 +120,18 @@ def test_masks_are_where_the_digit_is():
     assert change[data.masks].float().mean() > 4 * change[~data.masks].float().mean()
 
 
+def test_fading_shrinks_the_background_towards_its_mean_and_moves_no_digit():
+    full, faded, flat = (photodigits("test", size=100, background_contrast=share) for share in (1.0, 0.25, 0.0))
+    assert torch.equal(full.masks, faded.masks) and torch.equal(full.labels, faded.labels)
+    corner = (slice(None), slice(None), slice(0, 3), slice(0, 3))  # seldom under a digit
+    spread = [images.images[corner].double().flatten(2).std(2).mean().item() for images in (full, faded, flat)]
+    assert spread[1] == pytest.approx(spread[0] / 4, rel=0.15) and spread[2] < 0.1 * spread[0]
+    means = [images.images.double().mean((2, 3)) for images in (full, flat)]
+    assert (means[0] - means[1]).abs().mean() < 12
+    with pytest.raises(DataError, match="background_contrast"):
+        photodigits("test", size=1, background_contrast=2)
+
+
 def test_images_vary_in_ink(train):
     """Neither color nor brightness of the ink tells the class."""
     ink = torch.stack([image[:, mask].float().mean(1) for image, mask in zip(train.images, train.masks, strict=True)])

@@ -1,0 +1,162 @@
+"""Scores the maps of a finished run on its test images: what ``fsft localize`` does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsft import augment
+from fsft.cam import class_maps
+from fsft.data import ImageSet, channel_statistics
+from fsft.evaluation import predict_all
+from fsft.framework import JointNet, PlainNet
+from fsft.imageset import fingerprint
+from fsft.localization import (
+    RANDOMIZE,
+    center_maps,
+    localization_scores,
+    randomized,
+    rank_correlation,
+    uniform_maps,
+)
+from fsft.mapfile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
+from fsft.provenance import environment
+from fsft.recipe import Recipe
+from fsft.training import load_run, recipe_data
+
+DRAWS = 3  # of new parameters
+SANITY_IMAGES = 500
+
+
+def localize(
+    recipe: Recipe,
+    seed: int = 0,
+    *,
+    data_dir: str | Path = "data",
+    runs_dir: str | Path = "runs",
+    results_dir: str | Path = "results",
+    images: int | None = None,
+    device: str | torch.device | None = None,
+) -> MapScores:
+    """Score the maps of a finished run, and write ``results_dir/maps/<slug>-seed<seed>.json``.
+
+    The true class is explained, in every inference mode. Where the test set has masks, they are the ground truth, else
+    its boxes.
+
+    Args:
+        recipe, seed: the run; its result is in ``results_dir`` and its weights are in ``runs_dir``.
+        data_dir: where data sets are.
+        images: about how many test images, evenly chosen; None for all.
+        device: None takes the GPU if there is one.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileNotFoundError: the run is not done, or its weights are not there.
+        ValueError: the test set is not the run's, or has no ground truth for places.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    stem = recipe.run_name(seed)
+    result_path = Path(results_dir) / f"{stem}.json"
+    if not result_path.exists():
+        raise FileNotFoundError(f"expected a finished run, found no {result_path}; train it with 'fsft train'")
+    run = load_run(result_path, Path(runs_dir) / stem, device)
+    assert isinstance(run.model, PlainNet | JointNet)
+    train_set, test_set = recipe_data(recipe, data_dir)
+    if test_set.sha256 != run.result["data"]["test_sha256"]:
+        raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
+    scored_set = test_set if images is None else every(test_set, max(1, len(test_set) // images))
+    scores = map_scores(run.model, train_set, scored_set)
+    content = {
+        "schema": SCHEMA,
+        **{field: run.result[field] for field in ("recipe_name", "slug", "seed", "weights_sha256")},
+        "region": "box" if test_set.masks is None else "mask",
+        "data": {"test_sha256": test_set.sha256, "test_images": len(test_set), "scored_images": len(scored_set)},
+        **scores,
+        **environment(device),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_map_scores(Path(results_dir) / FOLDER / f"{stem}.json", content)
+    return content
+
+
+def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageSet) -> dict[str, Any]:
+    """The fields ``scores``, ``correct`` and ``sanity`` of a file of `results/maps/`, for a network."""
+    statistics = channel_statistics(train_set.images)
+    images = augment.normalize(test_set.images, *statistics, channels_last=True)
+    truth = ground_truth(test_set)
+    modes = predict_all(model, test_set, statistics=statistics)
+    side = images.shape[-2:]
+    maps = {"uniform": uniform_maps(len(images), *side), "center": center_maps(len(images), *side)}
+    scores = {kind: _in_percent(localization_scores(values, **truth)) for kind, values in maps.items()}
+    for mode in modes:
+        # For one linear classifier behind the pooling, CAM is Grad-CAM times a number, and no score sees a number.
+        for method in ("grad-cam", "cam") if mode.startswith("ag") else ("grad-cam",):
+            asked = None if isinstance(model, PlainNet) else mode
+            found = class_maps(model, images, test_set.labels, method=method, mode=asked)
+            scores[f"{method}/{mode}"] = _in_percent(localization_scores(found, **truth))
+    hits = {mode: (values.argmax(1) == test_set.labels).tolist() for mode, values in modes.items()}
+    return {
+        "scores": scores,
+        "correct": {mode: "".join(str(int(hit)) for hit in values) for mode, values in hits.items()},
+        "sanity": sanity(model, images, test_set),
+    }
+
+
+def every(images: ImageSet, step: int) -> ImageSet:
+    """Each ``step``-th image of a set."""
+    chosen = slice(None, None, step)
+    truth = {
+        name: None if values is None else values[chosen]
+        for name, values in (("masks", images.masks), ("boxes", images.boxes))
+    }
+    pixels, labels = images.images[chosen], images.labels[chosen]
+    return replace(images, images=pixels, labels=labels, sha256=fingerprint(pixels, labels, images.classes), **truth)
+
+
+def ground_truth(images: ImageSet) -> dict[str, Tensor]:
+    """The argument ``masks`` or ``boxes`` of :func:`fsft.localization.localization_scores`, masks where there are any.
+
+    Raises:
+        ValueError: the set has neither.
+    """
+    if images.masks is not None:
+        return {"masks": images.masks}
+    if images.boxes is not None:
+        return {"boxes": images.boxes}
+    raise ValueError(f"expected a test set with masks or boxes, found none in {images.name}: choose another data set")
+
+
+def sanity(model: PlainNet | JointNet, images: Tensor, test_set: ImageSet) -> dict[str, dict[str, float]]:
+    """What is left of the Grad-CAM maps without the training: mean energy inside in percent, and rank correlation.
+
+    On about :data:`SANITY_IMAGES` evenly chosen images, over :data:`DRAWS` draws of new parameters: "trained", "head"
+    (new classifiers) and "all" (a new network). A joint classifier is asked for single inference.
+    """
+    step = max(1, len(images) // SANITY_IMAGES)
+    images, test_set = images[::step], every(test_set, step)
+    labels, truth = test_set.labels, ground_truth(test_set)
+    trained = class_maps(model, images, labels)
+    found = {"trained": {"energy": 100 * float(localization_scores(trained, **truth)["energy"].mean())}}
+    for what in RANDOMIZE:
+        energies, correlations = [], []
+        for draw in range(DRAWS):
+            maps = class_maps(randomized(model, what, seed=draw), images, labels)
+            energies.append(localization_scores(maps, **truth)["energy"].mean())
+            correlations.append(rank_correlation(maps, trained).mean())
+        found[what] = {"energy": 100 * float(np.mean(energies)), "rank_correlation": float(np.mean(correlations))}
+    return {
+        kind: {name: round(value, 4) for name, value in {**values, "images": len(images)}.items()}
+        for kind, values in found.items()
+    }
+
+
+def _in_percent(scores: dict[str, np.ndarray]) -> dict[str, list[int]]:
+    return {name: percent(values) for name, values in scores.items()}
