@@ -112,13 +112,15 @@ def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageS
 
 def every(images: ImageSet, step: int) -> ImageSet:
     """Each ``step``-th image of a set."""
-    chosen = slice(None, None, step)
-    truth = {
-        name: None if values is None else values[chosen]
-        for name, values in (("masks", images.masks), ("boxes", images.boxes))
-    }
-    pixels, labels = images.images[chosen], images.labels[chosen]
-    return replace(images, images=pixels, labels=labels, sha256=fingerprint(pixels, labels, images.classes), **truth)
+    pixels, labels = images.images[::step], images.labels[::step]
+    return replace(
+        images,
+        images=pixels,
+        labels=labels,
+        sha256=fingerprint(pixels, labels, images.classes),
+        masks=None if images.masks is None else images.masks[::step],
+        boxes=None if images.boxes is None else images.boxes[::step],
+    )
 
 
 def ground_truth(images: ImageSet) -> dict[str, Tensor]:
