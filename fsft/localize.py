@@ -70,6 +70,10 @@ def localize(
     run = load_run(result_path, Path(runs_dir) / stem, device)
     assert isinstance(run.model, PlainNet | JointNet)
     train_set, test_set = recipe_data(recipe, data_dir)
+    if not isinstance(train_set, ImageSet) or not isinstance(test_set, ImageSet):
+        raise ValueError(
+            f"expected a data set that fits into memory, found {recipe.dataset}: its maps cannot be scored"
+        )
     if test_set.sha256 != run.result["data"]["test_sha256"]:
         raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
     scored_set = test_set if images is None else every(test_set, max(1, len(test_set) // images))
