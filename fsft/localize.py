@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,18 +101,29 @@ def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageS
     side = images.shape[-2:]
     maps = {"uniform": uniform_maps(len(images), *side), "center": center_maps(len(images), *side)}
     scores = {kind: _in_percent(localization_scores(values, **truth)) for kind, values in maps.items()}
-    for mode in modes:
-        # For one linear classifier behind the pooling, CAM is Grad-CAM times a number, and no score sees a number.
-        for method in ("grad-cam", "cam") if mode.startswith("ag") else ("grad-cam",):
-            asked = None if isinstance(model, PlainNet) else mode
-            found = class_maps(model, images, test_set.labels, method=method, mode=asked)
-            scores[f"{method}/{mode}"] = _in_percent(localization_scores(found, **truth))
+    for method, mode in explained_kinds(modes):
+        asked = None if isinstance(model, PlainNet) else mode
+        found = class_maps(model, images, test_set.labels, method=method, mode=asked)
+        scores[f"{method}/{mode}"] = _in_percent(localization_scores(found, **truth))
     hits = {mode: (values.argmax(1) == test_set.labels).tolist() for mode, values in modes.items()}
     return {
         "scores": scores,
         "correct": {mode: "".join(str(int(hit)) for hit in values) for mode, values in hits.items()},
         "sanity": sanity(model, images, test_set),
     }
+
+
+def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str]]:
+    """(method, mode) of the maps that score differently, behind the last stage, among Grad-CAM and CAM in each mode.
+
+    There, nothing is left of the penultimate classifier, so "ag" repeats "ag-last". And where one linear classifier
+    reads the pooled features, CAM is Grad-CAM times a number, which no score sees; masks in between change that.
+    """
+    kinds = []
+    for mode in modes:
+        if mode != "ag":
+            kinds += [(method, mode) for method in (("grad-cam", "cam") if mode == "ag-last" else ("grad-cam",))]
+    return kinds
 
 
 def every(images: ImageSet, step: int) -> ImageSet:

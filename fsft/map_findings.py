@@ -65,8 +65,8 @@ def answer(comparison: Comparison, where: str) -> str:
     more = "more" if gain > 0 else "less"
     return (
         f"**{verdict}** On {where}, with {n[0]} networks of FSFT and {n[1]} of the baseline, FSFT's maps have "
-        f"{abs(gain):.1f} points {more} of their mass on the object. 95 % intervals in points: {comparison.images.interval} "
-        f"over images, {comparison.both.interval} over images and seeds, {comparison.seeds.interval} over seeds alone."
+        f"{abs(gain):.1f} points {more} of their mass on the object. 95 % intervals in points: "
+        f"{comparison.images.interval} over images, {comparison.both.interval} over images and seeds, {comparison.seeds.interval} over seeds alone."
     )
 
 
