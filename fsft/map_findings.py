@@ -63,10 +63,11 @@ def answer(comparison: Comparison, where: str) -> str:
     else:
         verdict = f"{'Yes' if of_images else 'No, less'}, and not for these networks only."
     more = "more" if gain > 0 else "less"
+    images, both, seeds = (difference.interval for difference in (comparison.images, comparison.both, comparison.seeds))
     return (
         f"**{verdict}** On {where}, with {n[0]} networks of FSFT and {n[1]} of the baseline, FSFT's maps have "
         f"{abs(gain):.1f} points {more} of their mass on the object. 95 % intervals in points: "
-        f"{comparison.images.interval} over images, {comparison.both.interval} over images and seeds, {comparison.seeds.interval} over seeds alone."
+        f"{images} over images, {both} over images and seeds, {seeds} over seeds alone."
     )
 
 
