@@ -51,7 +51,7 @@ def compare(a: np.ndarray, b: np.ndarray) -> Comparison:
 
 
 def answer(comparison: Comparison, where: str) -> str:
-    """The answer to "does FSFT look at the object more?", from the energy inside it: two sentences of Markdown."""
+    """The answer to "does FSFT look at the object more?", from the energy inside it: in sentences."""
     gain, n = comparison.images.gain, comparison.images.n
     of_images, of_seeds = (
         difference.within(0, math.inf) for difference in (comparison.images, comparison.seeds)
@@ -65,7 +65,7 @@ def answer(comparison: Comparison, where: str) -> str:
     more = "more" if gain > 0 else "less"
     images, both, seeds = (difference.interval for difference in (comparison.images, comparison.both, comparison.seeds))
     return (
-        f"**{verdict}** On {where}, with {n[0]} networks of FSFT and {n[1]} of the baseline, FSFT's maps have "
+        f"{verdict} On {where}, with {n[0]} networks of FSFT and {n[1]} of the baseline, FSFT's maps have "
         f"{abs(gain):.1f} points {more} of their mass on the object. 95 % intervals in points: "
         f"{images} over images, {both} over images and seeds, {seeds} over seeds alone."
     )
