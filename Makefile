@@ -3,6 +3,7 @@ PYTHON ?= python3
 PROFILE ?= quick
 DATA ?= data
 DEVICE ?= cpu
+QUESTIONS ?= loop_speed fsft_overhead table5 layout roofline step_profile seeds
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -52,7 +53,7 @@ lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 bench: $(READY)
-	$(BIN)/python benchmarks/train_step.py --device $(DEVICE)
+	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py --device $(DEVICE) || exit 1; done
 
 verify: $(READY)
 	$(BIN)/fsft verify

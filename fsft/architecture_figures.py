@@ -64,12 +64,12 @@ def blocks(drawn: Sequence[Block] = BLOCKS) -> Figure:
     ax.axis("off")
     column = plots.WIDTH / len(drawn)
     for number, block in enumerate(drawn):
-        _draw_block(ax, block, (number + 0.42) * column, height - 0.75, step, column)
+        _draw_block(ax, block, (number + 0.44) * column, height - 0.75, step, column)
     return fig
 
 
 def _draw_block(ax: Axes, block: Block, x: float, top: float, step: float, column: float) -> None:
-    side = x + 0.47 * column
+    side = x + 0.485 * column
     ax.text(x, top + 0.3, block.title, ha="center", va="bottom", weight="bold", linespacing=1.2, fontsize=12)
     ax.text(x, top, "$x$", ha="center", va="center")
     y = top

@@ -120,3 +120,29 @@ def gradient_shares(shares: Mapping[str, Mapping[float, float]]) -> tuple[Figure
     ax.set(xlabel="β", ylabel="share of the gradient (%)", ylim=(0, 100))
     ax.legend(handlelength=3.2)
     return fig, "Share of the penultimate classifier in the gradient at its tap. " + "; ".join(parts) + "."
+
+
+def two_streams() -> Figure:
+    """Where beta acts: the gradients of both classifiers meet at the penultimate tap, and go on as their sum."""
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 3.6))
+    ax.set(xlim=(0, 10), ylim=(0, 6))
+    ax.axis("off")
+    box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": plots.BLACK}
+    for x, y, text in (
+        (1.2, 1.2, "stem,\nlayer1,\nlayer2"),
+        (4.4, 1.2, "tap\n$f_{m-1}$"),
+        (7.2, 1.2, "layer3\n$f_m$"),
+        (4.4, 4.6, "classifier\n$m-1$"),
+        (7.2, 4.6, "classifier\n$m$"),
+    ):
+        ax.text(x, y, text, ha="center", va="center", bbox=box)
+    streams = (
+        ((4.4, 3.75), (4.4, 2.05), plots.VERMILION, "$\\beta \\times$ gradient", (4.2, 2.9), "right"),
+        ((7.2, 3.75), (7.2, 2.05), plots.BLUE, "gradient", (7.4, 2.9), "left"),
+        ((6.3, 1.2), (5.2, 1.2), plots.BLUE, "", (0, 0), "left"),
+        ((3.6, 1.2), (2.3, 1.2), plots.BLACK, "sum", (2.95, 0.45), "center"),
+    )
+    for start, end, color, text, place, side in streams:
+        ax.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 2.5})
+        ax.text(*place, text, ha=side, va="center", color=color)
+    return fig

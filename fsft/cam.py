@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsft.framework import JointNet, JointOutput, PlainNet, aggregated_logits, matching_logits, modes, predict
+from fsft.masks import quadrant_masks
 
 METHODS = ("cam", "grad-cam", "layer-cam")
 # With global average pooling and a linear classifier, HiResCAM is CAM but for the factor H * W (Draelos and Carin).
@@ -127,6 +128,24 @@ def explained(model: PlainNet | JointNet, mode: str | None = None) -> str:
         return f"column {views}y + 0 of the last joint classifier, untouched view"
     columns = f"mean over the views j = 0 to {views - 1} of column {views}y + j"
     return f"{columns} of the last joint classifier" + (" and of the penultimate one" if mode == "ag" else "")
+
+
+def quadrant_shares(maps: Tensor) -> Tensor:
+    """How the mass of each map is divided: upper left, upper right, lower left, lower right, the order of the masks.
+
+    A quadrant's side is ``size // 2`` as in :func:`fsft.quadrant_masks`.
+
+    Args:
+        maps: (B, H, W), at least 0.
+
+    Returns:
+        (B, 4), float32, each row adding up to 1; NaN for a map that is zero everywhere, which has no place.
+    """
+    if maps.ndim != 3 or not (maps >= 0).all():
+        raise ValueError(f"expected maps (B, H, W) of at least 0, found shape {tuple(maps.shape)}")
+    dropped = 1 - quadrant_masks(*maps.shape[1:])[1:]
+    mass = maps.float().flatten(1) @ dropped.flatten(1).T
+    return mass / mass.sum(1, keepdim=True)
 
 
 def stage_names(model: PlainNet | JointNet) -> tuple[str, ...]:

@@ -35,17 +35,36 @@ class JointOutput(NamedTuple):
 
 
 class PlainNet(nn.Module):
-    """The baseline: stages, global average pooling, one linear classifier. (B, 3, H, W) to logits (B, N)."""
+    """The baseline: stages, global average pooling, one linear classifier. (B, 3, H, W) to logits (B, N).
 
-    def __init__(self, stages: nn.Sequential, num_classes: int, input_size: int = 32):
+    Args:
+        stages: named stages, see :func:`fsft.backbone`.
+        num_classes: N.
+        input_size: side of the input images in pixels.
+        drop_in_training: from 1 to 4, the row of :func:`fsft.quadrant_masks` that multiplies the last features in
+            training mode, so that the classifier never learns from this quadrant: the toy experiment of Figure 1. In
+            evaluation mode the whole map counts.
+    """
+
+    def __init__(
+        self, stages: nn.Sequential, num_classes: int, input_size: int = 32, drop_in_training: int | None = None
+    ):
         super().__init__()
         self.stages = stages
         self.num_classes = num_classes
-        *_, (channels, _, _) = feature_shapes(stages, input_size).values()
+        *_, (channels, height, width) = feature_shapes(stages, input_size).values()
         self.fc = nn.Linear(channels, num_classes)
+        if drop_in_training not in (None, 1, 2, 3, 4):
+            raise ValueError(f"expected a quadrant from 1 to 4 or None, found drop_in_training={drop_in_training!r}")
+        self.kept_in_training: Tensor | None
+        kept = None if drop_in_training is None else quadrant_masks(height, width)[drop_in_training, None]
+        self.register_buffer("kept_in_training", kept, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.stages(x).mean((-2, -1)))
+        features = self.stages(x)
+        if self.training and self.kept_in_training is not None:
+            return self.fc(masked_average_pool(features, self.kept_in_training)[:, 0])
+        return self.fc(features.mean((-2, -1)))
 
 
 class JointNet(nn.Module):

@@ -41,12 +41,13 @@ def strip(
         2,
         count,
         squeeze=False,
-        figsize=(plots.WIDTH, picture_height + label_height + 1.15),
+        figsize=(plots.WIDTH, picture_height + label_height + 0.95),
         height_ratios=[picture_height, label_height],
     )
     for k in range(count):
         _picture(axes[0][k], pictures[k], captions[k], None if masks is None else masks[k])
-        _label(axes[1][k], targets[k][:, list(shown)], list(shown.values()))
+        # In a narrow label two shares would run into each other; the shading still tells them apart.
+        _label(axes[1][k], targets[k][:, list(shown)], list(shown.values()), with_shares=count <= 3)
     if versions > 1:
         axes[1][0].set_yticks(range(versions), [str(v) for v in range(versions)], fontsize=10)
         axes[1][0].set_ylabel(f"${version}$", rotation=0, labelpad=8, va="center")
@@ -70,8 +71,8 @@ def _picture(ax: Axes, picture: np.ndarray, caption: str, mask: np.ndarray | Non
     ax.add_patch(PathPatch(outline, facecolor="white", edgecolor=plots.GREY, hatch="////", linewidth=0))
 
 
-def _label(ax: Axes, target: np.ndarray, names: Sequence[str]) -> None:
-    """A label as a small table; a share below one is written beside its cell's class."""
+def _label(ax: Axes, target: np.ndarray, names: Sequence[str], *, with_shares: bool) -> None:
+    """A label as a small table, with the classes that it names; shares below one can be written below them."""
     ax.imshow(target, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     plots.hide_axes(ax)
     ax.set_xticks(np.arange(len(names)) - 0.5, minor=True)
@@ -79,7 +80,8 @@ def _label(ax: Axes, target: np.ndarray, names: Sequence[str]) -> None:
     ax.grid(which="minor", color="#DDDDDD", linewidth=0.6)
     ax.tick_params(which="both", length=0)
     used = sorted({int(column) for column in np.argwhere(target > 0)[:, 1]})
-    texts = [names[k] + (f"\n{target[:, k].sum():.2f}" if target[:, k].sum() < 0.995 else "") for k in used]
+    shares = target.sum(0)
+    texts = [names[k] + (f"\n{shares[k]:.2f}" if with_shares and shares[k] < 0.995 else "") for k in used]
     ax.set_xticks(used, texts, fontsize=10)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from fsft.backbones import backbone
 from fsft.framework import JointNet, PlainNet
 from fsft.masks import no_masks
-from fsft.recipe import TRANSFORM_AFTER, Recipe
+from fsft.recipe import DROP_IN_TRAINING, TRANSFORM_AFTER, Recipe
 from fsft.rotations import four_rotations
 
 
@@ -18,6 +18,8 @@ def build(recipe: Recipe, num_classes: int, input_size: int = 32) -> PlainNet | 
     stages = backbone(recipe.model, block=recipe.block, shortcut=recipe.shortcut)
     if recipe.method == "baseline":
         return PlainNet(stages, num_classes, input_size)
+    if recipe.method in DROP_IN_TRAINING:
+        return PlainNet(stages, num_classes, input_size, drop_in_training=int(recipe.method.removeprefix("drop-")))
     *_, last = (name for name, _ in stages.named_children())
     options: dict[str, Any] = {}
     if recipe.method in TRANSFORM_AFTER:

@@ -16,7 +16,8 @@ from typing import Any
 
 TABLE1_METHODS = ("baseline", "fsft", "fsft-sd")
 TRANSFORM_AFTER = ("after-layer1", "after-layer2", "after-layer3")
-METHODS = (*TABLE1_METHODS, "sla", "sla-sd", "sla+fsft", *TRANSFORM_AFTER)
+DROP_IN_TRAINING = ("drop-1", "drop-2", "drop-3", "drop-4")
+METHODS = (*TABLE1_METHODS, "sla", "sla-sd", "sla+fsft", *TRANSFORM_AFTER, *DROP_IN_TRAINING)
 SCHEDULES = ("step", "cosine", "onecycle")
 AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
 FINE_GRAINED = ("cub200", "stanford-dogs", "stanford-cars")
@@ -36,7 +37,8 @@ class Recipe:
         model, block, shortcut: see :func:`fsft.backbone`; a Wide ResNet has ``basic`` blocks and shortcut ``B``, a
             PyramidNet shortcut ``A``.
         method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6); ``sla`` (four rotations), ``sla-sd`` or
-            ``sla+fsft``; ``after-layer1``, ``2``, ``3``: masks after that stage, one joint classifier at the end.
+            ``sla+fsft``; ``after-layer1``, ``2``, ``3``: masks after that stage, one joint classifier at the end;
+            ``drop-1`` to ``drop-4``: the baseline, trained without one quadrant of its last features (Figure 1).
         augment: on training images, always in this order: ``crop`` (4 black pixels of padding; on the fine-grained
             sets a random part of 8 to 100 % of the image, see :mod:`fsft.stream`), ``flip``, and after normalization
             ``cutout`` and ``mixup``.
@@ -245,6 +247,15 @@ def _table4() -> dict[str, Recipe]:
     }
 
 
+def _fig1() -> dict[str, Recipe]:
+    """Figure 1's toy experiment; its first and last column are ``table4/stanford-dogs/baseline`` and ``fsft``."""
+    dogs = recipes["table4/stanford-dogs/baseline"]
+    return {
+        f"fig1/stanford-dogs/{method}": replace(dogs, name=f"fig1/stanford-dogs/{method}", method=method)
+        for method in DROP_IN_TRAINING
+    }
+
+
 SHORT: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
 
 
@@ -367,6 +378,7 @@ recipes: dict[str, Recipe] = _table1()
 recipes.update(_resnet110())
 recipes.update(_table3())
 recipes.update(_table4())
+recipes.update(_fig1())
 recipes.update(_cpu())
 recipes.update(_cpu_short())
 recipes.update(_cpu_map())
@@ -384,14 +396,14 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
     """
     _expect(profile in PROFILES, "profile", f"one of {PROFILES}", profile)
     _expect(method in METHODS, "method", f"one of {METHODS}", method)
-    places = ("table1/resnet56", "table2/resnet110", "table5/resnet110", "sla/resnet110")
+    places = ("table1/resnet56", "table2/resnet110", "table5/resnet110", "sla/resnet110", "fig1/stanford-dogs")
     paper = next(recipes[f"{place}/{method}"] for place in places if f"{place}/{method}" in recipes)
     if profile == "paper":
         return paper.reduced(**changes) if changes else paper
     short = SHORT | {"head_lr_scale": short_head_lr_scale(method)}
     if profile == "quick":
-        short |= {"dataset": "photodigits", "model": "resnet8", "augment": ()}
+        short |= {"dataset": "photodigits", "dataset_options": (), "model": "resnet8", "augment": ()}
         short |= {"epochs": 3, "batch_size": 32, "lr": 0.1}
     else:
-        short |= {"model": "resnet20", "epochs": 5}
+        short |= {"dataset": "cifar100", "dataset_options": (), "model": "resnet20", "epochs": 5}
     return paper.reduced(**{**short, **changes})

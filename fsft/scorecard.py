@@ -6,7 +6,8 @@ cited as R1, R2, ... in the order of their files, reduced settings as S1, S2, ..
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from fsft import paper
 from fsft.claims import claims, judge_claim, paper_word
 from fsft.comparison import (
     NAMES,
-    VERDICTS,
     CellComparison,
     Gain,
     compare_cell,
@@ -31,28 +31,6 @@ from fsft.statistics import Summary
 
 NOTHING = "–"
 _DIGITS = {"accuracy": 2, "relative gain": 1, "memory": 0, "time": 3, "memory overhead": 1, "time overhead": 1}
-
-
-def summary_frame(ledger: Ledger) -> pd.DataFrame:
-    """How many of the paper's printed numbers and claims got each verdict."""
-    printed = [cell for cell in paper.cells.values() if cell.mean is not None]
-    numbers = Counter(compare_cell(cell, ledger).verdict for cell in printed)
-    asserted = Counter(judge_claim(claim, ledger).verdict for claim in claims.values())
-    rows = [(verdict, numbers[verdict], asserted[verdict]) for verdict in VERDICTS]
-    return pd.DataFrame([*rows, ("all", len(printed), len(claims))], columns=["Verdict", "Numbers", "Claims"])
-
-
-def evidence_frame(ledger: Ledger) -> pd.DataFrame:
-    """What is behind the verdicts: runs and hours."""
-    exact = sum(is_exact(result) for result in ledger)
-    hours = sum(result["seconds"] for result in ledger) / 3600
-    rows = [
-        ("finished runs", str(len(ledger))),
-        ("with the paper's recipe", str(exact)),
-        ("with a reduced recipe", str(len(ledger) - exact)),
-        ("hours of computing", f"{hours:.1f}"),
-    ]
-    return pd.DataFrame(rows, columns=["Evidence", "Amount"])
 
 
 def table_frame(ledger: Ledger, table: str) -> pd.DataFrame:
@@ -73,7 +51,7 @@ def table_frame(ledger: Ledger, table: str) -> pd.DataFrame:
                 "Verdict": found.verdict + (f" ({found.note})" if found.note else ""),
                 "Best epoch": _summary(found.best, cell.quantity),
                 "Distance": _distance(found, ledger, settings),
-                "Runs": _cite(found.runs, names),
+                "Runs": cite(found.runs, names),
             }
         )
     frame = pd.DataFrame(rows)
@@ -87,7 +65,7 @@ def claims_frame(ledger: Ledger) -> pd.DataFrame:
     for number, claim in enumerate(claims.values(), start=1):
         found = judge_claim(claim, ledger)
         progress = f"{found.run} of {len(claim.pairs)} run, {found.held} hold" if claim.pairs else "pictures"
-        verdict = f"{_unbroken(found.verdict)} ({progress})"
+        verdict = f"{unbroken(found.verdict)} ({progress})"
         rows.append((number, f"{claim.sentence} ({claim.where})", paper_word(claim), verdict))
     return pd.DataFrame(rows, columns=["No.", "Claim", "The paper's own numbers", "Verdict"])
 
@@ -112,12 +90,12 @@ def gains_frame(ledger: Ledger) -> pd.DataFrame:
     rows = [
         {
             "Setting": settings[setting_key(gain.recipe)],
-            "Comparison": _unbroken(f"{gain.modes[0].upper()} − {gain.modes[1].replace('si', 'SI')}"),
+            "Comparison": unbroken(f"{gain.modes[0].upper()} − {gain.modes[1].replace('si', 'SI')}"),
             "Gain": f"{gain.difference.gain:+.2f}",
-            "95 % interval": _unbroken(gain.difference.interval),
-            "Verdict": _unbroken(f"reduced: {gain.word}"),
-            "Within seeds": _unbroken(gain.paired.interval) if gain.paired else "no shared seed",
-            "Runs": _cite(gain.runs, names),
+            "95 % interval": unbroken(gain.difference.interval),
+            "Verdict": unbroken(f"reduced: {gain.word}"),
+            "Within seeds": unbroken(gain.paired.interval) if gain.paired else "no shared seed",
+            "Runs": cite(gain.runs, names),
         }
         for gain in sorted(gains(ledger), key=lambda gain: setting_order(gain, settings))
         if not gain.exact
@@ -126,21 +104,42 @@ def gains_frame(ledger: Ledger) -> pd.DataFrame:
 
 
 def compute_frame(ledger: Ledger) -> pd.DataFrame:
-    """Runs and hours by device."""
-    hours: defaultdict[str, float] = defaultdict(float)
-    runs: Counter[str] = Counter()
+    """Runs and hours by device; on a CPU also core-hours, the hours times the threads that a run used."""
+    groups: defaultdict[str, Ledger] = defaultdict(list)
     for result in ledger:
-        device = f"{result['device'].get('type', 'unknown').upper()}: {device_name(result)}"
-        hours[device] += result["seconds"] / 3600
-        runs[device] += 1
-    rows = [(device, runs[device], hours[device]) for device in sorted(hours)]
-    return pd.DataFrame([*rows, ("all", len(ledger), float(sum(hours.values())))], columns=["Device", "Runs", "Hours"])
+        groups[f"{result['device'].get('type', 'unknown').upper()}: {device_name(result)}"].append(result)
+    rows = [(device, len(runs), wall_hours(runs), _core_text(runs)) for device, runs in sorted(groups.items())]
+    total = ("all", len(ledger), wall_hours(ledger), _core_text(ledger))
+    return pd.DataFrame([*rows, total], columns=["Device", "Runs", "Hours", "Core-hours of CPU"])
+
+
+def wall_hours(ledger: Ledger) -> float:
+    """Hours of training, as a clock on the wall counts them."""
+    return math.fsum(result["seconds"] for result in ledger) / 3600
+
+
+def core_hours(ledger: Ledger) -> float:
+    """Hours of CPU cores: a run's time times its threads, GPU runs left out. An upper limit where runs shared cores."""
+    return math.fsum(result["seconds"] * (result["threads"] or 1) for result in ledger if not _on_gpu(result)) / 3600
+
+
+def gpu_hours(ledger: Ledger) -> float:
+    """Hours of GPUs."""
+    return wall_hours([result for result in ledger if _on_gpu(result)])
+
+
+def _on_gpu(result: Result) -> bool:
+    return bool(result["device"].get("type") == "cuda")
+
+
+def _core_text(ledger: Ledger) -> str:
+    return f"{core_hours(ledger):.1f}" if any(not _on_gpu(result) for result in ledger) else NOTHING
 
 
 def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
-    """Every run: its file (named after recipe and seed), accuracies at the last epoch, device, and commit.
+    """Every run: its file (named after recipe and seed), recipe, accuracies at the last epoch, device, and commit.
 
-    File and commit are links when `repository`, the address on GitHub, is given.
+    File, recipe, and commit are links when `repository`, the address on GitHub, is given.
     """
     from fsft.plots import Link
 
@@ -149,12 +148,14 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
     for result in ledger:
         commit, file = result["git"].get("commit"), f"{names[result['file']]}: {result['file']}"
         short = NOTHING if not commit else commit[:10] + (" (modified)" if result["git"].get("dirty") else "")
+        at_commit = f"{repository}/blob/{commit}/fsft/recipe.py"
         rows.append(
             {
                 "Run": Link(file, f"{repository}/blob/main/results/{result['file']}") if repository else file,
+                "Recipe": Link(result["recipe_name"], at_commit) if repository and commit else result["recipe_name"],
                 "Setting": "paper" if is_exact(result) else settings[setting_key(result["recipe"])],
-                "Accuracy (%)": ", ".join(_unbroken(f"{mode} {value:.2f}") for mode, value in result["last"].items()),
-                "Device": _unbroken(f"{result['device'].get('type', 'unknown')}, {result['precision']}"),
+                "Accuracy (%)": ", ".join(unbroken(f"{mode} {value:.2f}") for mode, value in result["last"].items()),
+                "Device": unbroken(f"{result['device'].get('type', 'unknown')}, {result['precision']}"),
                 "Hours": result["seconds"] / 3600,
                 "Commit": Link(short, f"{repository}/commit/{commit}") if repository and commit else short,
             }
@@ -207,14 +208,14 @@ def _count(number: int, noun: str) -> str:
 def _printed(cell: paper.Cell) -> str:
     if cell.mean is None:
         return "no number"
-    return _unbroken(Summary(cell.mean, cell.sd, cell.n).text(_DIGITS[cell.quantity]))
+    return unbroken(Summary(cell.mean, cell.sd, cell.n).text(_DIGITS[cell.quantity]))
 
 
 def _summary(summary: Summary | None, quantity: str) -> str:
-    return NOTHING if summary is None else _unbroken(summary.text(_DIGITS[quantity]))
+    return NOTHING if summary is None else unbroken(summary.text(_DIGITS[quantity]))
 
 
-def _unbroken(text: str) -> str:
+def unbroken(text: str) -> str:
     """With spaces at which a narrow column does not wrap."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
@@ -224,20 +225,28 @@ def _distance(found: CellComparison, ledger: Ledger, settings: dict[str, str]) -
     if found.last is not None:
         return "none"
     near = [result for result in ledger if origin(result) == found.cell.recipe and not is_exact(result)]
-    names = dict.fromkeys(settings[setting_key(result["recipe"])] for result in near)
-    return f"see {', '.join(names)}" if names else NOTHING
+    numbers = {int(settings[setting_key(result["recipe"])][1:]) for result in near}
+    return f"see {', '.join(_spans(numbers, 'S'))}" if numbers else NOTHING
 
 
-def _cite(runs: Sequence[Result], names: dict[str, str]) -> str:
-    """The runs' short names, counted and with neighbors joined: "4: R2 to R4, R7"."""
-    numbers = sorted({int(names[result["file"]][1:]) for result in runs})
+def cite(runs: Sequence[Result], names: dict[str, str]) -> Any:
+    """A link to the list of runs that counts and names these, neighbors joined: "4: R2 to R4, R7"."""
+    from fsft.plots import Link
+
+    numbers = {int(names[result["file"]][1:]) for result in runs}
     if not numbers:
         return NOTHING
+    first, *others = _spans(numbers, "R")
+    return Link(", ".join([f"{len(numbers)}:\N{NO-BREAK SPACE}{first}", *others]), "#every-run")
+
+
+def _spans(numbers: set[int], letter: str) -> list[str]:
+    """Numbers with neighbors joined: ["S2 to S4", "S7"]."""
     spans: list[list[int]] = []
-    for number in numbers:
+    for number in sorted(numbers):
         if spans and number == spans[-1][-1] + 1:
             spans[-1].append(number)
         else:
             spans.append([number])
-    cited = [f"R{span[0]}" + (f" to R{span[-1]}" if span[1:] else "") for span in spans]
-    return ", ".join(map(_unbroken, [f"{len(numbers)}: {cited[0]}", *cited[1:]]))
+    texts = (f"{letter}{span[0]}" + (f" to {letter}{span[-1]}" if span[1:] else "") for span in spans)
+    return [unbroken(text) for text in texts]

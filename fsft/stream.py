@@ -11,7 +11,6 @@ there are, nor on whether the run was interrupted.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -96,7 +95,7 @@ def batches(
         batch_sampler=indices,  # type: ignore[arg-type]
         num_workers=min(workers, len(indices)),
         collate_fn=_collate,
-        worker_init_fn=_leave_signals_to_the_run,
+        worker_init_fn=_leave_the_group,
         pin_memory=torch.device(device).type == "cuda",
         generator=torch.Generator(),  # of its own: the loader draws a seed that nobody uses
     )
@@ -106,10 +105,9 @@ def batches(
         yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach workers too, which must live until the run has saved its state."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_the_group(worker: int) -> None:
+    """Ctrl-C and ``kill`` signal a whole process group, but workers must live until the run has saved its state."""
+    os.setpgid(0, 0)
 
 
 def _collate(items: list[tuple[Tensor | DataError, int]]) -> tuple[Tensor | DataError, Tensor]:

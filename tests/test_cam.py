@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fsft import JointNet, PlainNet, backbone, four_rotations, predict
-from fsft.cam import METHODS, ClassScores, class_maps, class_scores, explained, stage_names
+from fsft.cam import METHODS, ClassScores, class_maps, class_scores, explained, quadrant_shares, stage_names
 from fsft.framework import MODES
 
 CLASSES = 4
@@ -255,6 +255,18 @@ def test_the_explained_column_is_named(plain, joint):
     assert "j = 0 to 4 of column 5y + j of the last joint classifier" in explained(joint, "ag-last")
     assert explained(joint, "ag").endswith("and of the penultimate one")
     assert explained(joint, "sd") == "column y of the distilled classifier"
+
+
+def test_shares_of_quadrants():
+    maps = torch.zeros(3, 5, 4)
+    maps[0, 0, 3], maps[0, 2, 1] = 3, 1  # an odd height: the upper quadrants have two rows, the lower ones three
+    maps[1] = 2
+    shares = quadrant_shares(maps)
+    torch.testing.assert_close(shares[0], torch.tensor([0, 0.75, 0.25, 0]))
+    torch.testing.assert_close(shares[1], torch.tensor([0.2, 0.2, 0.3, 0.3]))
+    assert shares[2].isnan().all()
+    with pytest.raises(ValueError, match="at least 0"):
+        quadrant_shares(-maps)
 
 
 @pytest.mark.parametrize("name", ["wrn10-1", "pyramidnet20-12", "resnet11"])

@@ -2,8 +2,7 @@ import pandas as pd
 import pytest
 from fake_runs import fake_result, seeds, with_file
 
-from fsft import forest, plots, scorecard
-from fsft.comparison import VERDICTS
+from fsft import forest, overview, plots, scorecard
 from fsft.recipe import recipes
 from fsft.results import Ledger
 
@@ -26,8 +25,9 @@ def ledger() -> Ledger:
 def frames(ledger: Ledger) -> list[pd.DataFrame]:
     made = [scorecard.table_frame(ledger, table) for table in TABLES]
     made += [
-        scorecard.summary_frame(ledger),
-        scorecard.evidence_frame(ledger),
+        overview.one_screen(ledger),
+        overview.findings_frame(ledger),
+        overview.reduced_frame(ledger),
         scorecard.claims_frame(ledger),
         scorecard.settings_frame(ledger),
     ]
@@ -35,8 +35,8 @@ def frames(ledger: Ledger) -> list[pd.DataFrame]:
     return [*made, scorecard.inconsistencies_frame()]
 
 
-def plain(text: str) -> str:
-    return text.replace("\N{NO-BREAK SPACE}", " ")
+def plain(text: object) -> str:
+    return str(text).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def row(frame: pd.DataFrame, **where: str) -> pd.Series:
@@ -47,10 +47,9 @@ def row(frame: pd.DataFrame, **where: str) -> pd.Series:
 
 
 def test_an_empty_ledger_is_all_not_run() -> None:
-    summary = scorecard.summary_frame([])
-    assert dict(zip(summary["Verdict"], summary["Numbers"], strict=True)) == {
-        "reproduced": 0, "not reproduced": 0, "inconclusive": 0, "not run": 77, "all": 77,
-    }  # fmt: skip
+    summary = overview.one_screen([])
+    assert summary["So far"][0] == "77 not run" and summary["Strength of the evidence"][0] == "no run"
+    assert overview.reduced_frame([]).empty
     for table in TABLES:
         assert set(scorecard.table_frame([], table)["Verdict"]) == {"not run"}
     assert scorecard.gains_frame([]).empty and scorecard.settings_frame([]).empty
@@ -74,16 +73,50 @@ def test_every_number_has_its_row_with_the_papers_value(ledger: Ledger) -> None:
 def test_a_number_without_exact_runs_points_to_the_reduced_ones(ledger: Ledger) -> None:
     reduced = [result for result in ledger if result["distance"]]
     si = row(scorecard.table_frame(reduced, "Table 1"), Row="ResNet-56", Number="Ours-SI")
-    assert si["Distance"] == "see S1, S2"
+    assert plain(si["Distance"]) == "see S1 to S2"
     assert (si["Ours, last epoch"], si["Verdict"]) == ("–", "not run")
 
 
-def test_the_summary_adds_up_and_says_what_is_behind_it(ledger: Ledger) -> None:
-    summary = scorecard.summary_frame(ledger)
-    for column in ("Numbers", "Claims"):
-        values = summary.set_index("Verdict")[column]
-        assert sum(values[verdict] for verdict in VERDICTS) == values["all"]
-    assert list(scorecard.evidence_frame(ledger)["Amount"]) == ["12", "6", "6", "12.0"]
+def test_one_screen_says_what_ran_and_how_strong_that_is(ledger: Ledger) -> None:
+    numbers, claims, reduced, findings, runs = overview.one_screen(ledger).itertuples(index=False, name=None)
+    # Table 1's three cells of ResNet-56 are inside the tolerance, and nothing else has run.
+    assert numbers[1:] == ("3 reproduced, 74 not run", "3 from 3 seeds")
+    assert "inconclusive" in claims[1] and claims[2].startswith("2 of ")
+    assert reduced[1] == "SI ahead in 1 of 2, AG ahead in 1 of 2"
+    assert "have one seed on a side" in reduced[2] and "0 have one" in reduced[2]
+    assert "not run" in findings[1]
+    assert runs[1] == "6 with the paper's recipe, 6 with a reduced one"
+    assert not any("nan" in text for text in (*numbers, *claims, *reduced, *findings, *runs))
+
+
+def test_single_seeds_are_said_plainly() -> None:
+    pair = with_file(fake_result(FSFT.reduced(**SHORT), si=60.0, ag=61.0), fake_result(BASE.reduced(**SHORT)))
+    screen = overview.one_screen(pair)
+    assert screen["Strength of the evidence"][2] == "the interval decides 0 of 2; 2 have one seed on a side"
+    (line,) = overview.reduced_frame(pair).to_dict("records")
+    assert (plain(line["SI"]), plain(line["AG"]), line["SD"]) == ("+10.00 (one seed)", "+11.00 (one seed)", "–")
+    assert plain(line["Runs"]) == "2: R1 to R2" and line["Method"] == "FSFT"
+
+
+def test_reduced_runs_take_one_line_a_setting_and_other_weights_none(ledger: Ledger) -> None:
+    more = ledger + with_file(
+        fake_result(FSFT.reduced(**SHORT, beta=0.5), si=60.0),
+        fake_result(FSFT.reduced(**SHORT, method="fsft-sd"), sd=64.0),
+    )
+    frame = overview.reduced_frame(more)
+    assert list(frame["Rate of the heads"]) == ["× 1", "× 5"]
+    usual = frame.iloc[0]
+    assert plain(usual["SD"]) == "+1.95 (one seed)" and "[" in usual["SI"]
+    assert usual["Runs"].href == "#every-run"
+
+
+def test_the_figure_leaves_other_weights_out_and_prefers_longer_runs() -> None:
+    recipes_by_length = [FSFT.reduced(**SHORT | {"epochs": n}) for n in range(2, 12)]
+    runs = [fake_result(recipe, si=50.0, ag=50.0) for recipe in recipes_by_length]
+    runs += [fake_result(BASE.reduced(**SHORT | {"epochs": n})) for n in range(2, 12)]
+    runs += [fake_result(FSFT.reduced(**SHORT | {"epochs": 11}, beta=0.5), si=50.0, ag=50.0)]
+    _, alt = forest.gain_figure(with_file(*runs))
+    assert "resnet20, 11 ep." in alt and "resnet20, 3 ep." not in alt and "2 more settings" in alt
 
 
 def test_reduced_settings_are_explained_and_compared(ledger: Ledger) -> None:
@@ -102,8 +135,10 @@ def test_reduced_settings_are_explained_and_compared(ledger: Ledger) -> None:
 
 def test_hours_are_summed_by_device(ledger: Ledger) -> None:
     ledger[0]["device"] = {"type": "cuda", "name": "Test GPU"}
-    hours = scorecard.compute_frame(ledger).set_index("Device")["Hours"]
-    assert hours.to_dict() == {"CPU: Test CPU": 11.0, "CUDA: Test GPU": 1.0, "all": 12.0}
+    frame = scorecard.compute_frame(ledger).set_index("Device")
+    assert frame["Hours"].to_dict() == {"CPU: Test CPU": 11.0, "CUDA: Test GPU": 1.0, "all": 12.0}
+    assert list(frame["Core-hours of CPU"]) == ["22.0", "–", "22.0"]  # two threads each
+    assert scorecard.gpu_hours(ledger) == 1.0
 
 
 def test_runs_link_to_file_and_commit_only_when_the_address_is_known(ledger: Ledger) -> None:
@@ -116,6 +151,8 @@ def test_runs_link_to_file_and_commit_only_when_the_address_is_known(ledger: Led
     assert linked["Run"][0].href == f"https://github.com/someone/fsft/blob/main/results/{ledger[0]['file']}"
     assert linked["Commit"][0].href.endswith("/commit/" + ledger[0]["git"]["commit"])
     assert linked["Commit"][1] == "–"
+    assert linked["Recipe"][0].href.endswith(f"/blob/{ledger[0]['git']['commit']}/fsft/recipe.py")
+    assert linked["Recipe"][1] == ledger[1]["recipe_name"]
 
 
 @pytest.mark.parametrize("filled", [False, True])

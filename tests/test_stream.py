@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 from fine_grained import declare_official, write_cub
@@ -53,6 +56,24 @@ def test_workers_change_nothing_and_a_later_start_neither(files):
     for (images, labels), (other_images, other_labels) in zip(alone + alone[1:], helped + resumed, strict=True):
         assert torch.equal(images, other_images) and torch.equal(labels, other_labels)
     assert [labels.tolist() for _, labels in alone] == [files.labels[indices].tolist() for indices in plan]
+
+
+def test_a_signal_to_the_group_does_not_end_workers(files):
+    """A terminal's Ctrl-C reaches every process of a run, which still has to save its state."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # instead of a run's handler
+            found = batches(draw(files), [[0, 1]] * 20, workers=2)
+            seen = [next(found) for _ in range(4)]  # both workers are at work now
+            os.killpg(0, signal.SIGTERM)
+            seen += list(found)
+            os._exit(0 if len(seen) == 20 else 3)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_evaluation_is_torchvisions_recipe(files):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from dataclasses import replace
 
 import pytest
@@ -67,26 +64,6 @@ def test_stopped_within_an_epoch_goes_on_to_the_same_bits(sets, tmp_path, monkey
             run(sets, tmp_path, workers)
         monkeypatch.undo()
     assert tiny.comparable(run(sets, tmp_path, workers)) == uninterrupted
-
-
-def test_a_signal_to_the_workers_as_well_still_saves_the_run(sets, tmp_path, uninterrupted):
-    """A terminal's Ctrl-C and a cluster's SIGTERM reach every process of the run."""
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        try:
-            train(
-                recipe(epochs=2000), 0, data=sets, device="cpu", progress="none", workers=2, runs_dir=tmp_path / "runs"
-            )
-        except TrainingStoppedError:
-            os._exit(3)
-        finally:
-            os._exit(1)
-    while not list(tmp_path.glob("runs/*/checkpoint-*.pt")):
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGTERM)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 3
 
 
 def test_whatever_the_start_the_batches_are_the_same(sets):

@@ -6,7 +6,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fsft import JointNet, apply_masks, backbone, joint_loss, modes, predict, profile_recipe, quadrant_masks, train
+from fsft import (
+    JointNet,
+    PlainNet,
+    apply_masks,
+    backbone,
+    joint_loss,
+    modes,
+    predict,
+    profile_recipe,
+    quadrant_masks,
+    train,
+)
 from fsft.cost import saved_activation_bytes
 from fsft.masks import no_masks
 from fsft.networks import build
@@ -177,13 +188,35 @@ def test_methods_of_a_recipe(images, method, views, offered):
 def test_the_costs_are_ordered_as_in_table_5(images):
     """SLA keeps about four times the baseline's activations, and a transform costs more the earlier it is."""
     saved = {}
-    for method in ("baseline", *[name for name in METHODS if "sd" not in name and "+" not in name]):
+    for method in ("baseline", "sla", "fsft", "after-layer1", "after-layer2", "after-layer3"):
         net = build(tiny.recipe(method), N, 16)
         saved[method] = saved_activation_bytes(lambda net=net: net(images), [*net.parameters(), *net.buffers()])
     order = ["baseline", "after-layer3", "fsft", "after-layer2", "after-layer1"]
     assert sorted(order, key=saved.__getitem__) == order
     assert saved["sla"] == pytest.approx(4 * saved["baseline"], rel=0.02)
     assert saved["fsft"] < 1.05 * saved["baseline"]
+
+
+@pytest.mark.parametrize("quadrant", [1, 2, 3, 4])
+def test_a_quadrant_is_dropped_in_training_alone(images, quadrant):
+    torch.manual_seed(0)
+    plain = build(tiny.recipe("baseline"), N, 16)
+    torch.manual_seed(0)
+    dropped = build(tiny.recipe(f"drop-{quadrant}"), N, 16)
+    for model in (plain, dropped):
+        model.stages.eval()  # batch statistics are not the point
+    features = dropped.stages(images)
+    masked = features * quadrant_masks(*features.shape[2:])[quadrant]
+    torch.testing.assert_close(dropped(images), dropped.fc(masked.mean((2, 3))))
+    torch.testing.assert_close(dropped.eval()(images), plain.eval()(images))
+    assert plain.state_dict().keys() == dropped.state_dict().keys()
+
+
+def test_there_are_four_quadrants():
+    with pytest.raises(ValueError, match=r"from 1 to 4 or None, found drop_in_training=0"):
+        PlainNet(backbone("resnet8"), N, drop_in_training=0)
+    dogs = recipes["fig1/stanford-dogs/drop-3"]
+    assert dogs.distance() == {} and (dogs.model, dogs.dataset) == ("resnet50", "stanford-dogs")
 
 
 @pytest.mark.parametrize("method", ["sla-sd", "sla+fsft", "after-layer2"])

@@ -69,9 +69,10 @@ def plan_jobs(
 
 
 def _shared_digest(root: Path) -> bytes:
-    """Digest of what every page depends on: the package, the results, the lock, and installed versions."""
+    """Digest of what every page depends on: package, results, benchmarks' reports, lock, and installed versions."""
     digest = hashlib.sha256(f"{_KEY_FORMAT} {sorted(probe.versions().items())}".encode())
     files = [root / "requirements.txt", *root.glob("fsft/*.py"), *root.glob("results/**/*.json")]
+    files += root.glob("benchmarks/results/*.json")
     files += [root / "fsft" / "book" / f"{name}.py" for name in ("notebook", "outputs", "params", "probe", "run")]
     for path in sorted(path for path in files if path.is_file()):
         digest.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

@@ -1,0 +1,123 @@
+"""What the benchmarks share: turns, ratios, and a report that says where it was measured.
+
+Contenders take turns in one process, and only ratios of neighboring turns are compared, so that a machine whose speed
+drifts, or that others use as well, slows all of them. A figure is a median, with the least and the most beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsft import ImageSet
+from fsft.evaluation import resolve_precision
+from fsft.loop import Loop
+from fsft.progress import ProgressReport
+from fsft.provenance import environment
+from fsft.recipe import Recipe
+from fsft.stopping import StopRequest
+
+RESULTS = Path(__file__).parent / "results"
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+Times = dict[str, list[float]]
+
+
+def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of each contender (default: {rounds})")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu counts this process's CPU seconds: for a CPU that others use as well, with OMP_NUM_THREADS=1",
+    )
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/<question>-<device>.json")
+    return parser
+
+
+def seconds(work: Callable[[], Any], device: torch.device, clock: str = "wall") -> float:
+    """Time of ``work``, the device's queue included."""
+    synchronize(device)
+    begin = CLOCKS[clock]()
+    work()
+    synchronize(device)
+    return CLOCKS[clock]() - begin
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def take_turns(contenders: Mapping[str, Callable[[], Any]], options: argparse.Namespace) -> Times:
+    """Time every contender once in each round; the order is turned around from round to round."""
+    times: Times = {name: [] for name in contenders}
+    names, device = list(contenders), torch.device(options.device)
+    for turn in range(options.rounds):
+        for name in names[::-1] if turn % 2 else names:
+            times[name].append(seconds(contenders[name], device, options.clock))
+    return times
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+
+
+def ratio(times: Times, slow: str, fast: str) -> dict[str, float]:
+    """How many times as long ``slow`` takes, round by round."""
+    return spread([a / b for a, b in zip(times[slow], times[fast], strict=True)])
+
+
+def text(figures: Mapping[str, float], digits: int = 2) -> str:
+    return f"{figures['median']:.{digits}f}  ({figures['min']:.{digits}f} to {figures['max']:.{digits}f})"
+
+
+def loop_of(
+    recipe: Recipe, images: ImageSet, device: torch.device, precision: str = "auto", compile: bool = False
+) -> Loop:
+    """The package's own training loop on ``images``."""
+    identity = {"slug": recipe.slug, "seed": 0, "precision": resolve_precision(precision, device)}
+    return Loop(recipe, identity, images, images, device, compile, max_steps=None)
+
+
+def our_steps(loop: Loop, count: int) -> None:
+    """``count`` steps of the package's own loop."""
+    loop.state.step, loop.max_steps = 0, loop.state.epoch * loop.steps_per_epoch + count
+    loop.train_epoch(StopRequest(), ProgressReport("none", "", 1, 1))
+
+
+def precisions(device: torch.device) -> list[str]:
+    """fp32, and bf16 where the device computes in it."""
+    return ["fp32", *(["bf16"] if resolve_precision("auto", device) == "bf16" else [])]
+
+
+def write(question: str, options: argparse.Namespace, rows: list[dict[str, Any]], **more: Any) -> None:
+    """The JSON file: settings, environment, load of the machine, rows."""
+    device = torch.device(options.device)
+    out = options.out or RESULTS / f"{question}-{device.type}.json"
+    settings = {name: value for name, value in vars(options).items() if name not in ("out", "device")}
+    report = {
+        "question": question,
+        "settings": settings,
+        # More than the machine has cores means that others computed at the same time.
+        "load_average": round(os.getloadavg()[0], 2),
+        "environment": environment(device),
+        **more,
+        "rows": rows,
+    }
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    where = report["environment"]
+    print(
+        f"{where['device']['name']}, {where['threads']} threads, load {report['load_average']}; written to {out.name}\n"
+    )
