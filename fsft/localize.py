@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,10 @@ def localize(
     run = load_run(result_path, Path(runs_dir) / stem, device)
     assert isinstance(run.model, PlainNet | JointNet)
     train_set, test_set = recipe_data(recipe, data_dir)
+    if not isinstance(train_set, ImageSet) or not isinstance(test_set, ImageSet):
+        raise ValueError(
+            f"expected a data set that fits into memory, found {recipe.dataset}: its maps cannot be scored"
+        )
     if test_set.sha256 != run.result["data"]["test_sha256"]:
         raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
     scored_set = test_set if images is None else every(test_set, max(1, len(test_set) // images))
@@ -96,12 +101,10 @@ def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageS
     side = images.shape[-2:]
     maps = {"uniform": uniform_maps(len(images), *side), "center": center_maps(len(images), *side)}
     scores = {kind: _in_percent(localization_scores(values, **truth)) for kind, values in maps.items()}
-    for mode in modes:
-        # For one linear classifier behind the pooling, CAM is Grad-CAM times a number, and no score sees a number.
-        for method in ("grad-cam", "cam") if mode.startswith("ag") else ("grad-cam",):
-            asked = None if isinstance(model, PlainNet) else mode
-            found = class_maps(model, images, test_set.labels, method=method, mode=asked)
-            scores[f"{method}/{mode}"] = _in_percent(localization_scores(found, **truth))
+    for method, mode in explained_kinds(modes):
+        asked = None if isinstance(model, PlainNet) else mode
+        found = class_maps(model, images, test_set.labels, method=method, mode=asked)
+        scores[f"{method}/{mode}"] = _in_percent(localization_scores(found, **truth))
     hits = {mode: (values.argmax(1) == test_set.labels).tolist() for mode, values in modes.items()}
     return {
         "scores": scores,
@@ -110,15 +113,30 @@ def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageS
     }
 
 
+def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str]]:
+    """(method, mode) of the maps that score differently, behind the last stage, among Grad-CAM and CAM in each mode.
+
+    There, nothing is left of the penultimate classifier, so "ag" repeats "ag-last". And where one linear classifier
+    reads the pooled features, CAM is Grad-CAM times a number, which no score sees; masks in between change that.
+    """
+    kinds = []
+    for mode in modes:
+        if mode != "ag":
+            kinds += [(method, mode) for method in (("grad-cam", "cam") if mode == "ag-last" else ("grad-cam",))]
+    return kinds
+
+
 def every(images: ImageSet, step: int) -> ImageSet:
     """Each ``step``-th image of a set."""
-    chosen = slice(None, None, step)
-    truth = {
-        name: None if values is None else values[chosen]
-        for name, values in (("masks", images.masks), ("boxes", images.boxes))
-    }
-    pixels, labels = images.images[chosen], images.labels[chosen]
-    return replace(images, images=pixels, labels=labels, sha256=fingerprint(pixels, labels, images.classes), **truth)
+    pixels, labels = images.images[::step], images.labels[::step]
+    return replace(
+        images,
+        images=pixels,
+        labels=labels,
+        sha256=fingerprint(pixels, labels, images.classes),
+        masks=None if images.masks is None else images.masks[::step],
+        boxes=None if images.boxes is None else images.boxes[::step],
+    )
 
 
 def ground_truth(images: ImageSet) -> dict[str, Tensor]:

@@ -139,6 +139,36 @@ HOSTILE_HTML = [
 ]
 
 
+def in_explorer(inner):
+    return f'<div class="fsft-explorer">{inner}</div>'
+
+
+_IMAGE = f"data:image/png;base64,{PNG}"
+_ALT = 'alt="five words of alternative text"'
+HOSTILE_HTML += [
+    in_explorer("<script>alert(1)</script>"),
+    in_explorer("<style>@import '//x'</style>"),
+    in_explorer("<style>.fsft-explorer{background:url(//x)}</style>"),
+    in_explorer("<style></style><p>x</p>"),
+    in_explorer('<input type="text" name="fsft-image" class="x">'),
+    in_explorer('<input type="image" name="x" class="x">'),
+    in_explorer('<input type="radio" onclick="alert(1)">'),
+    in_explorer('<input type="radio" name="x"/>'),
+    in_explorer(f'<img src="https://evil.example/x.png" {_ALT}>'),
+    in_explorer(f'<img src="data:image/svg+xml;base64,{PNG}" {_ALT}>'),
+    in_explorer(f'<img src="data:image/png;base64,PHN2Zy8+" {_ALT}>'),
+    in_explorer(f'<img src="{_IMAGE}">'),
+    in_explorer(f'<img src="{_IMAGE}" alt="figure">'),
+    in_explorer(f'<img src="{_IMAGE}" {_ALT} onerror="alert(1)">'),
+    in_explorer('<a href="https://x.y">x</a>'),
+    in_explorer("<table></table>"),
+    in_explorer("<figure>"),
+    table(f'<img src="{_IMAGE}" {_ALT}>'),
+    table('<input type="radio">'),
+    '<div class="fsft-table fsft-explorer"></div>',
+]
+
+
 def display(data, metadata=None):
     return new_output("display_data", data=data, metadata=metadata or {})
 

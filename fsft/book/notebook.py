@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from fsft.book.outputs import OutputError, clean_outputs
+from fsft.book.outputs import OutputError, clean_outputs, without_pictures
 
 PROBE_TAG = "fsft-probe"
 TIMING_TAG = "timing"
@@ -114,12 +114,12 @@ def comparable(notebook: NotebookNode) -> bytes:
 
 
 def output_texts(output: Mapping[str, Any]) -> Iterator[str]:
-    """Every text of an output: streams and textual data, images left out."""
+    """Every text of an output: streams and textual data, images left out, those of an explorer too."""
     if output["output_type"] == "stream":
         yield str(output["text"])
     for mime, value in output.get("data", {}).items():
         if not mime.startswith("image/"):
-            yield str(value)
+            yield without_pictures(str(value))
 
 
 def _move_alt_text(cell: NotebookNode) -> None:

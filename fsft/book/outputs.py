@@ -1,7 +1,8 @@
 """What an output of a notebook may hold, and its clean form.
 
 MyST-NB writes HTML outputs into the page as they are, so what an output may hold is decided here: plain text,
-PNG figures with alternative text, and the tables of `fsft.plots.table`. Everything else stops the build.
+PNG figures with alternative text, the tables of `fsft.plots.table`, and the explorer of `fsft.explorer`, with its own
+style sheet and no other. Everything else stops the build.
 """
 
 from __future__ import annotations
@@ -34,6 +35,21 @@ _TABLE_TAGS: Mapping[str, frozenset[str]] = {
     "td": frozenset({"class"}),
     "a": frozenset({"href"}),
 }
+# And those of `fsft.explorer.explorer`.
+_EXPLORER_TAGS: Mapping[str, frozenset[str]] = {
+    "div": frozenset({"class", "role", "aria-label"}),
+    "style": frozenset(),
+    "fieldset": frozenset(),
+    "legend": frozenset(),
+    "label": frozenset(),
+    "input": frozenset({"type", "name", "class", "checked"}),
+    "figure": frozenset({"class"}),
+    "img": frozenset({"src", "alt"}),
+    "figcaption": frozenset(),
+}
+_ROOTS: Mapping[str, Mapping[str, frozenset[str]]] = {"fsft-table": _TABLE_TAGS, "fsft-explorer": _EXPLORER_TAGS}
+_VOID = frozenset({"input", "img"})
+_DATA_IMAGE = "data:image/png;base64,"
 _SAFE_LINK = re.compile(r"(https://|(?![\w+.-]*:)(?!//))[^\s\\]*")
 
 
@@ -46,7 +62,7 @@ def clean_outputs(outputs: Sequence[NotebookNode], paths: Mapping[str, str]) -> 
 
     Standard error is left out, neighboring pieces of standard output are joined and shown as a terminal
     would, `paths` (what to replace -> by what) and memory addresses are replaced. Raises OutputError for an
-    output that is not plain text, a PNG with alternative text, or a table of ours.
+    output that is not plain text, a PNG with alternative text, or a table or an explorer of ours.
     """
     cleaned: list[NotebookNode] = []
     printed = ""
@@ -118,12 +134,12 @@ def _last_of_carriage_returns(text: str) -> str:
 
 
 def check_html(text: str) -> None:
-    """Raise OutputError unless `text` is made of nothing but the elements of `fsft.plots.table`.
+    """Raise OutputError unless `text` is made of nothing but what `fsft.plots.table` or `fsft.explorer` writes.
 
     The elements are written out again from the parse and must give the same characters, so that no browser
     can read the text in another way than this parser did.
     """
-    parser = _TableParser()
+    parser = _OwnHtmlParser()
     try:
         parser.feed(text)
         parser.close()
@@ -133,25 +149,39 @@ def check_html(text: str) -> None:
         raise OutputError("an HTML output is not of the form that plots.table writes: use plots.table")
 
 
-class _TableParser(HTMLParser):
+def without_pictures(text: str) -> str:
+    """An HTML output without the bytes of its pictures."""
+    return re.sub(rf"(?<={re.escape(_DATA_IMAGE)})[A-Za-z0-9+/=]+", "", text)
+
+
+class _OwnHtmlParser(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
+        self.tags: Mapping[str, frozenset[str]] = {}  # by the class of the outermost element
         self.written: list[str] = []
         self.open_tags: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _TABLE_TAGS:
+        if not self.open_tags:
+            root = _ROOTS.get(dict(attrs).get("class") or "") if tag == "div" else None
+            if root is None:
+                raise OutputError(f"an HTML output begins with <{tag}>, not as plots.table or an explorer does")
+            self.tags = root
+        if tag not in self.tags:
             raise OutputError(f"an HTML output holds <{tag}>: use plots.table, or plots.show for a figure")
         if len({name for name, _ in attrs}) < len(attrs):
             raise OutputError(f"an HTML output repeats an attribute of <{tag}>")
         for name, value in attrs:
-            if name not in _TABLE_TAGS[tag] or value is None:
+            if name not in self.tags[tag] or value is None:
                 raise OutputError(f"an HTML output holds the attribute {name!r} on <{tag}>, which is not allowed")
             if name == "href" and not _SAFE_LINK.fullmatch(value):
                 raise OutputError(f"a link of an HTML output must be relative or https, found {value[:80]!r}")
-        if not self.open_tags and (tag != "div" or ("class", "fsft-table") not in attrs):
-            raise OutputError("an HTML output must be a table made by plots.table")
-        self.open_tags.append(tag)
+        if tag == "input" and dict(attrs).get("type") != "radio":
+            raise OutputError("an HTML output holds an input that is no radio button")
+        if tag == "img":
+            _check_image(dict(attrs))
+        if tag not in _VOID:
+            self.open_tags.append(tag)
         written = "".join(f' {name}="{html.escape(value or "", quote=True)}"' for name, value in attrs)
         self.written.append(f"<{tag}{written}>")
 
@@ -163,7 +193,12 @@ class _TableParser(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self.open_tags:
             raise OutputError("an HTML output holds text outside a table")
-        self.written.append(html.escape(data))
+        if self.open_tags[-1] == "style":
+            from fsft.explorer import STYLE  # draws with matplotlib, which only an explorer needs here
+
+            if data != STYLE:
+                raise OutputError("an HTML output holds a style sheet that is not the explorer's")
+        self.written.append(data if self.open_tags[-1] == "style" else html.escape(data))
 
     def handle_comment(self, data: str) -> None:
         raise OutputError("an HTML output holds a comment, which is not allowed")
@@ -176,3 +211,12 @@ class _TableParser(HTMLParser):
 
     def handle_pi(self, data: str) -> None:
         raise OutputError("an HTML output holds a processing instruction, which is not allowed")
+
+
+def _check_image(attributes: Mapping[str, str | None]) -> None:
+    source, alt = attributes.get("src") or "", attributes.get("alt") or ""
+    if not source.startswith(_DATA_IMAGE):
+        raise OutputError(f"an image of an HTML output must be an embedded PNG, found {source[:80]!r}")
+    _checked_png(source.removeprefix(_DATA_IMAGE))
+    if len(alt.split()) < _ALT_WORDS:
+        raise OutputError(f"an image of an HTML output needs alternative text, found {alt!r}")
