@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fsft import paper, plots
 from fsft.comparison import Gain, gains, origin
 from fsft.results import Ledger
-from fsft.scorecard import setting_key, setting_names, setting_order
+from fsft.scorecard import extras, setting_key, setting_names, setting_order
 from fsft.statistics import Summary, welch
 
 MOST_SETTINGS = 8
@@ -31,7 +31,7 @@ def gain_figure(ledger: Ledger, mode: str = "si") -> tuple[Figure, str]:
     known = sorted(small, key=lambda gain: (-len(gain.runs), -_images_seen(gain)))
     chosen = sorted(known[:MOST_SETTINGS], key=lambda gain: setting_order(gain, settings))
     reduced = {
-        f"{settings[setting_key(gain.recipe)]}: {gain.recipe['model']}, {gain.recipe['epochs']} ep.": gain
+        f"{settings[setting_key(gain.recipe)]}: {gain.recipe['model']}, {gain.recipe['epochs']} ep.{extras(gain.recipe)}": gain
         for gain in chosen
     }
     labels = [*(label for label, _ in rows.values()), *reduced]
