@@ -64,7 +64,8 @@ def headline(ledger: Ledger) -> str:
     else:
         first = (
             f"Of the paper's {len(cells)} numbers, {words['reproduced']} are reproduced and "
-            f"{words['not reproduced']} are not; the runs of {words['inconclusive']} do not decide, and {words['not run']} have not run."
+            f"{words['not reproduced']} are not; the runs of {words['inconclusive']} do not decide, "
+            f"and {words['not run']} have not run."
         )
     ahead, strength = _reduced(ledger)
     if ahead == NOTHING:
