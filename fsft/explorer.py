@@ -12,16 +12,15 @@ import html
 import io
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
 from fsft import plots
+from fsft.map_figures import overlay
 
 GROUPS = ("image", "network", "view")
 MOST = 10  # options in a group: the style sheet has a rule for each
 MAX_BYTES = 1_500_000
-_OVERLAY = 0.6  # how much of the map's color covers the image
 
 _HIDE = "".join(
     f".fsft-explorer:not(:has(.fsft-{group}-{number}:checked)) .of-{group}-{number}{{display:none}}"
@@ -129,12 +128,7 @@ def _choice(group: str, names: Sequence[str]) -> str:
 
 
 def _overlay(pixels: np.ndarray, values: np.ndarray, top: float, region: np.ndarray | None) -> np.ndarray:
-    """uint8 (H, W, 3): the image in gray under the map's colors, which start at zero and end at ``top``."""
-    gray = pixels.astype(np.float64).mean(2, keepdims=True)
-    share = np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
-    colors = 255 * mpl.colormaps["inferno"](share)[..., :3]
-    mixed = (1 - _OVERLAY) * gray + _OVERLAY * colors
-    return _outlined(np.rint(mixed).astype(np.uint8), region)
+    return _outlined(np.rint(255 * overlay(pixels, values, top)).astype(np.uint8), region)
 
 
 def _outlined(pixels: np.ndarray, region: np.ndarray | None, scale: int = 3) -> np.ndarray:

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fsft import plots
+from fsft.map_figures import MAP_CMAP
 
-MAP_CMAP = "inferno"
 _LOOKS = {
     "Baseline": (plots.BLACK, "o", "-"),
     "FSFT": (plots.BLUE, "s", "--"),

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from fsft.fileset import FileSet
-from fsft.imageset import DataError
+from fsft.imageset import DataError, ImageSet
 
 RESIZED = 256
 # As a part of SeedSequence's key; the streams of fsft.augment have keys of two numbers, so nothing can coincide.
@@ -103,6 +103,14 @@ def batches(
         if isinstance(images, DataError):
             raise images
         yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def images_at(images: ImageSet | FileSet, rows: Tensor) -> Tensor:
+    """Some images of a set as a test shows them, uint8 (n, 3, H, W); those of a ``FileSet`` are decoded now."""
+    if isinstance(images, ImageSet):
+        return images.images[rows]
+    samples = Samples(images, evaluation_transform(images.image_size))
+    return torch.cat([pixels for pixels, _ in batches(samples, [rows.tolist()], workers=0)])
 
 
 def _leave_the_group(worker: int) -> None:
