@@ -35,8 +35,8 @@ STYLE = (
     ".fsft-explorer label{display:inline-flex;align-items:center;gap:.35rem;margin:0 .9rem .25rem 0;min-height:1.75rem}"
     ".fsft-explorer input{width:1.1rem;height:1.1rem;margin:0}"
     ".fsft-explorer input:focus-visible{outline:3px solid var(--pst-color-accent,Highlight);outline-offset:2px}"
-    ".fsft-explorer-pictures{display:flex;flex-wrap:wrap;gap:.75rem}"
-    ".fsft-explorer figure{margin:0;width:12rem;max-width:100%}"
+    ".fsft-explorer-pictures{display:flex;flex-wrap:wrap;gap:.5rem}"
+    ".fsft-explorer figure{margin:0;flex:1 1 6.25rem;max-width:12rem}"
     ".fsft-explorer img{width:100%;height:auto;display:block;filter:none;background:none}"
     ".fsft-explorer figcaption{font-size:.9em}"
     f"@supports selector(:has(*)){{{_HIDE}}}"
@@ -66,7 +66,7 @@ def explorer(
         image_names, networks, views: what the choices are called; at most :data:`MOST` each.
         captions: ``captions[image][network][view]`` says in words what that map shows; caption and alternative text.
         title: what the explorer is about; names it for a screen reader.
-        regions: (images, H, W) bool, outlined in white on every picture.
+        regions: (images, H, W) bool, outlined on every picture.
 
     Raises:
         ValueError: shapes that do not fit, too many options, or more than :data:`MAX_BYTES` of pictures.
@@ -132,7 +132,7 @@ def _overlay(pixels: np.ndarray, values: np.ndarray, top: float, region: np.ndar
 
 
 def _outlined(pixels: np.ndarray, region: np.ndarray | None, scale: int = 3) -> np.ndarray:
-    """The picture, enlarged, with a line around the region."""
+    """The picture, enlarged, with a line along the inner edge of the region."""
     large = pixels.repeat(scale, 0).repeat(scale, 1)
     if region is None:
         return large
@@ -141,7 +141,11 @@ def _outlined(pixels: np.ndarray, region: np.ndarray | None, scale: int = 3) -> 
     for axis in (0, 1):
         for step in (-1, 1):
             core &= np.roll(inside, step, axis)
-    large[inside & ~core] = 255
+    # Black and white in turn, which shows on any ground.
+    rows, columns = np.indices(inside.shape)
+    dark = (rows + columns) // 3 % 2 == 0
+    edge = inside & ~core
+    large[edge & dark], large[edge & ~dark] = 0, 255
     return large
 
 
