@@ -12,16 +12,15 @@ import html
 import io
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
 from fsft import plots
+from fsft.map_figures import overlay
 
 GROUPS = ("image", "network", "view")
 MOST = 10  # options in a group: the style sheet has a rule for each
 MAX_BYTES = 1_500_000
-_OVERLAY = 0.6  # how much of the map's color covers the image
 
 _HIDE = "".join(
     f".fsft-explorer:not(:has(.fsft-{group}-{number}:checked)) .of-{group}-{number}{{display:none}}"
@@ -36,8 +35,8 @@ STYLE = (
     ".fsft-explorer label{display:inline-flex;align-items:center;gap:.35rem;margin:0 .9rem .25rem 0;min-height:1.75rem}"
     ".fsft-explorer input{width:1.1rem;height:1.1rem;margin:0}"
     ".fsft-explorer input:focus-visible{outline:3px solid var(--pst-color-accent,Highlight);outline-offset:2px}"
-    ".fsft-explorer-pictures{display:flex;flex-wrap:wrap;gap:.75rem}"
-    ".fsft-explorer figure{margin:0;width:12rem;max-width:100%}"
+    ".fsft-explorer-pictures{display:flex;flex-wrap:wrap;gap:.5rem}"
+    ".fsft-explorer figure{margin:0;flex:1 1 6.25rem;max-width:12rem}"
     ".fsft-explorer img{width:100%;height:auto;display:block;filter:none;background:none}"
     ".fsft-explorer figcaption{font-size:.9em}"
     f"@supports selector(:has(*)){{{_HIDE}}}"
@@ -67,7 +66,7 @@ def explorer(
         image_names, networks, views: what the choices are called; at most :data:`MOST` each.
         captions: ``captions[image][network][view]`` says in words what that map shows; caption and alternative text.
         title: what the explorer is about; names it for a screen reader.
-        regions: (images, H, W) bool, outlined in white on every picture.
+        regions: (images, H, W) bool, outlined on every picture.
 
     Raises:
         ValueError: shapes that do not fit, too many options, or more than :data:`MAX_BYTES` of pictures.
@@ -129,16 +128,11 @@ def _choice(group: str, names: Sequence[str]) -> str:
 
 
 def _overlay(pixels: np.ndarray, values: np.ndarray, top: float, region: np.ndarray | None) -> np.ndarray:
-    """uint8 (H, W, 3): the image in gray under the map's colors, which start at zero and end at ``top``."""
-    gray = pixels.astype(np.float64).mean(2, keepdims=True)
-    share = np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
-    colors = 255 * mpl.colormaps["inferno"](share)[..., :3]
-    mixed = (1 - _OVERLAY) * gray + _OVERLAY * colors
-    return _outlined(np.rint(mixed).astype(np.uint8), region)
+    return _outlined(np.rint(255 * overlay(pixels, values, top)).astype(np.uint8), region)
 
 
 def _outlined(pixels: np.ndarray, region: np.ndarray | None, scale: int = 3) -> np.ndarray:
-    """The picture, enlarged, with a line around the region."""
+    """The picture, enlarged, with a line along the inner edge of the region."""
     large = pixels.repeat(scale, 0).repeat(scale, 1)
     if region is None:
         return large
@@ -147,7 +141,11 @@ def _outlined(pixels: np.ndarray, region: np.ndarray | None, scale: int = 3) -> 
     for axis in (0, 1):
         for step in (-1, 1):
             core &= np.roll(inside, step, axis)
-    large[inside & ~core] = 255
+    # Black and white in turn, which shows on any ground.
+    rows, columns = np.indices(inside.shape)
+    dark = (rows + columns) // 3 % 2 == 0
+    edge = inside & ~core
+    large[edge & dark], large[edge & ~dark] = 0, 255
     return large
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fsft import plots
+from fsft.map_figures import MAP_CMAP
 
-MAP_CMAP = "inferno"
 _LOOKS = {
     "Baseline": (plots.BLACK, "o", "-"),
     "FSFT": (plots.BLUE, "s", "--"),
@@ -27,17 +27,18 @@ def overlays(
 ) -> Figure:
     """Images (3, H, W) uint8 above, then a row of maps for each network; the object is outlined in white.
 
-    Each map starts at zero and ends at its own highest value, the usual way to draw them.
+    All maps share one scale, from zero to the highest value of any, and the highest value of each stands below it.
     """
     columns, side = len(images), plots.WIDTH / len(images)
+    top = max(float(values.max()) for maps in rows.values() for values in maps)
     fig, axes = plt.subplots(1 + len(rows), columns, squeeze=False, figsize=(plots.WIDTH, (1 + len(rows)) * side + 0.5))
     for column, (image, region) in enumerate(zip(images, regions, strict=True)):
         axes[0][column].imshow(image.transpose(1, 2, 0))
         plots.hide_axes(axes[0][column], titles[column])
         for row, (name, maps) in enumerate(rows.items(), start=1):
             ax = axes[row][column]
-            top = float(max(maps[column].max(), 1e-12))
-            ax.imshow(maps[column], cmap=MAP_CMAP, vmin=0, vmax=top)
+            ax.imshow(maps[column], cmap=MAP_CMAP, vmin=0, vmax=top if top > 0 else 1)
+            ax.set_xlabel(f"max {maps[column].max():.2g}", fontsize=11)
             ax.contour(region, levels=[0.5], colors="white", linewidths=1.2)
             plots.hide_axes(ax)
             if column == 0:
