@@ -88,7 +88,7 @@ def shortcut_figure(frame: pd.DataFrame) -> tuple[Figure, str]:
             values = ", ".join(f"{value:.0f} at {c:g}" for c, value in zip(rows["correlation"], y, strict=True))
             parts.append(f"{method}, {column}: {values or 'not run'}")
         ax.set(ylabel=label, ylim=(0, 100))
-    axes[1].set_xlabel("share of training images whose background gives the class away")
+    axes[1].set_xlabel("share of training images with a telltale background")
     axes[0].axhline(10, color=plots.GREY, linewidth=1, linestyle=":")
     axes[0].text(0.02, 12, "guessing", fontsize=11, color=plots.GREY)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
