@@ -67,7 +67,10 @@ def memory_fit(
         ax.plot(span, intercept + slope * span, color=color, linestyle=line, marker="", label=f"{block}: {slope:.2f}")
         if block == next(iter(counted)):
             for names, a, b in _clusters([rows[row] for row in printed], x, y, 0.06 * high):
-                ax.annotate(names, (a, b), xytext=(12, -14), textcoords="offset points", va="top", fontsize=10)
+                behind = {"facecolor": "white", "edgecolor": "none"}
+                ax.annotate(
+                    names, (a, b), xytext=(12, -12), textcoords="offset points", va="top", fontsize=10, bbox=behind
+                )
     ax.plot([0, high], [0, high], color=plots.GREY, linewidth=1, linestyle="-", marker="", label="as counted: 1")
     ax.set(xlabel="counted peak (MiB)", ylabel="printed in Table 5 (MB)", xlim=(0, 1.12 * high), ylim=(0, None))
     ax.legend(title="slope of the line", loc="lower right")
