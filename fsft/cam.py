@@ -35,6 +35,7 @@ def class_maps(
     method: str = "grad-cam",
     mode: str | None = None,
     layer: str | None = None,
+    centered: bool = False,
     batch_size: int = 100,
 ) -> Tensor:
     """Class activation maps, one for each image, on their raw scale.
@@ -55,6 +56,9 @@ def class_maps(
         method: one of :data:`METHODS`.
         mode: of a :class:`fsft.JointNet`, see :func:`fsft.predict`; None means ``"si"``. A plain network has none.
         layer: name of a stage; None for the last one. Places of the map are the places of this stage's features.
+        centered: explain the score minus the mean score of all classes. What all classes share cancels in the softmax,
+            so it decides nothing; a joint classifier's columns share the evidence for their mask, which a plain one's
+            have no reason to.
         batch_size: images at once.
 
     Returns:
@@ -74,7 +78,7 @@ def class_maps(
         for begin in range(0, len(images), batch_size):
             chunk = images[begin : begin + batch_size].detach().to(device)
             wanted = None if classes is None else classes[begin : begin + batch_size].to(device).clone()
-            raw = _raw_maps(explainer, chunk, wanted, mode)
+            raw = _raw_maps(explainer, chunk, wanted, mode, centered)
             if method == "cam":
                 raw = raw * raw[0].numel()
             maps.append(F.interpolate(raw[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0])
@@ -153,13 +157,15 @@ def stage_names(model: PlainNet | JointNet) -> tuple[str, ...]:
     return tuple(name for name, _ in model.stages.named_children())
 
 
-def _raw_maps(explainer: Any, images: Tensor, classes: Tensor | None, mode: str | None) -> Tensor:
+def _raw_maps(explainer: Any, images: Tensor, classes: Tensor | None, mode: str | None, centered: bool) -> Tensor:
     """The package's maps without its normalization: float32 (B, H, W) on the CPU, at the size of the features."""
     record = explainer.activations_and_grads
     output = record(images)
     if classes is None:
         classes = (predict(output, mode or "si") if isinstance(output, JointOutput) else output).argmax(1)
     scores = class_scores(output, mode)
+    if centered:
+        scores = scores - scores.mean(1, keepdim=True)
     features = record.activations[0]
     if len(features) != len(images):
         raise ValueError(

@@ -61,8 +61,10 @@ def gallery(
     """
     high = max(float(values.max()) for values in maps.values())
     columns, rows = len(maps) + 1, len(images)
-    side = plots.WIDTH / columns
-    fig, axes = plt.subplots(rows, columns, squeeze=False, figsize=(plots.WIDTH, rows * (side + 0.22) + 1.3))
+    side = min(plots.WIDTH / columns, 1.5)
+    fig, axes = plt.subplots(
+        rows, columns, squeeze=False, figsize=(max(columns * side, 4.5), rows * (side + 0.22) + 1.3)
+    )
     size = 11 if columns < 6 else 9
     for row, image in enumerate(images):
         axes[row, 0].imshow(image.transpose(1, 2, 0))

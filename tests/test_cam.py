@@ -91,6 +91,17 @@ def test_cam_of_a_joint_network_reads_the_columns_of_its_mode(joint, images, mod
     torch.testing.assert_close(layer_cam, enlarged(by_hand(features, weights.clamp(min=0) / 36)))
 
 
+def test_a_centered_map_is_blind_to_what_all_classes_share(joint, images):
+    weights = joint.fc_last.weight[0::5]
+    contrast = (weights - weights.mean(0))[LABELS][:, :, None, None]
+    expected = enlarged(by_hand(joint.stages(images), contrast))
+    torch.testing.assert_close(class_maps(joint, images, LABELS, method="cam", centered=True), expected)
+    before = class_maps(joint, images, LABELS, method="cam")
+    joint.fc_last.weight.data += torch.randn(10)
+    torch.testing.assert_close(class_maps(joint, images, LABELS, method="cam", centered=True), expected)
+    assert not torch.allclose(class_maps(joint, images, LABELS, method="cam"), before, rtol=0.1)
+
+
 def test_the_mean_of_an_uncut_cam_is_the_score_without_its_bias(joint, images):
     for mode in ("si", "ag-last", "sd"):
         raw = by_hand(joint.stages(images), joint_weights(joint, mode)).mean((1, 2))
