@@ -224,18 +224,22 @@ def unusual(recipe: Recipe) -> str:
 
 
 def train_recipe(options: argparse.Namespace) -> int:
-    from fsft.training import train
+    from fsft.training import recipe_data, train
 
     recipe = changed_recipe(options)
     result_path = options.results_dir / f"{recipe.run_name(options.seed)}.json"
     if result_path.exists() and options.steps is None:
         print(f"{recipe.name}, seed {options.seed}: done already, see {result_path}")
         return 0
+    data = None
+    if options.steps is not None:  # the whole test set would take much longer than the steps
+        train_set, test_set = recipe_data(recipe, options.data_dir)
+        data = train_set, test_set.subset(1, seed=0)
     run = train(
         recipe,
         options.seed,
         data_dir=options.data_dir,
-        runs_dir=None if options.steps else options.runs_dir,
+        runs_dir=options.runs_dir if options.steps is None else None,
         results_dir=options.results_dir,
         device=options.device,
         precision=options.precision,
@@ -243,9 +247,11 @@ def train_recipe(options: argparse.Namespace) -> int:
         progress=options.progress,
         max_steps=options.steps,
         workers=options.workers,
+        data=data,
     )
     print(summary(recipe, run))
-    print("tried out: no result written" if options.steps else f"result: {result_path}")
+    tried = "tried out, and tested on one image of each class: no result written"
+    print(tried if options.steps is not None else f"result: {result_path}")
     return 0
 
 

@@ -79,9 +79,9 @@ def _draw_block(ax: Axes, block: Block, x: float, top: float, step: float, colum
         _box(ax, x, y, text, 0.84 * column)
     total = y - step
     _down(ax, x, y - 0.22, total + 0.13)
-    line = {"color": plots.VERMILION, "linewidth": 2, "marker": "", "linestyle": "-"}
     split = top - 0.26
-    ax.plot([x, side, side, x + 0.13], [split, split, total, total], **line)
+    road = ([x, side, side, x + 0.13], [split, split, total, total])
+    ax.plot(*road, color=plots.VERMILION, linewidth=2, marker="", linestyle="-")
     ax.add_patch(Circle((x, total), 0.13, facecolor="white", edgecolor=plots.BLACK, linewidth=1.5, zorder=3))
     ax.text(x, total, "+", ha="center", va="center_baseline", zorder=4, fontsize=14)
     end = total

@@ -101,7 +101,7 @@ def streamed_batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch from step ``first`` on, from images that ``workers`` processes decode on the way.
 
-    The order is that of :class:`EpochBatches`. ``crop`` means a random part of the image, see :mod:`fsft.stream`; the
+    The order is that of ``EpochBatches``. ``crop`` means a random part of the image, see :mod:`fsft.stream`; the
     other augmentations are the same. The batches depend neither on ``first`` nor on ``workers``.
 
     Raises:

@@ -144,5 +144,5 @@ def two_streams() -> Figure:
     )
     for start, end, color, text, place, side in streams:
         ax.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 2.5})
-        ax.text(*place, text, ha=side, va="center", color=color)
+        ax.text(place[0], place[1], text, ha=side, va="center", color=color)
     return fig

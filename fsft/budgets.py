@@ -97,15 +97,15 @@ def _beginning(cells: list[Cell]) -> str:
     if not run:
         return NOT_RUN
     ahead = sorted(((cell, found) for cell, found in run if found.gain > 0), key=lambda pair: _images_seen(pair[0]))
-    of = f"{len(run)} budget{'s' if len(run) != 1 else ''} run" + (f" (of {len(cells)})" if run[len(cells) :] else "")
+    of = f"{len(run)} of {len(cells)} budgets run"
     largest = max(run, key=lambda pair: pair[1].gain)
     if not ahead:
-        return f"ahead of the baseline at none of {of}; nearest at {_place(largest[0])}, {largest[1].gain:+.2f} points"
+        return f"never ahead of the baseline ({of}); nearest at {_place(largest[0])}, {largest[1].gain:+.2f} points"
     first = ahead[0]
     clear = sum(cell.clear for cell, _ in ahead)
     return (
-        f"ahead at {len(ahead)} of {of}, first at {_place(first[0])} ({first[1].gain:+.2f} points, "
-        f"{seeds_text(first[1])}); at {clear} of these the interval excludes zero"
+        f"ahead of the baseline at {len(ahead)} ({of}), first at {_place(first[0])}, {first[1].gain:+.2f} points "
+        f"with {seeds_text(first[1])}; the interval excludes zero at {clear}"
     )
 
 

@@ -40,8 +40,8 @@ def compiled(function: Callable[..., Any], device: torch.device) -> Callable[...
 def worth_compiling(device: torch.device, steps: int) -> bool:
     """Whether a run of so many steps should be compiled when nobody says: long ones on a GPU that can be compiled for.
 
-    On a CPU it takes half a minute and gains a few percent, see ``benchmarks/layout.py``. That it gains on a GPU is
-    expected, not measured yet.
+    On a CPU half a minute of compilation gained a few percent where it was tried (``benchmarks/layout.py --compile``
+    measures it). That it gains on a GPU is expected, not measured yet.
     """
     able = device.type == "cuda" and has_triton() and any(map(shutil.which, ("cc", "gcc", "clang")))
     return able and steps >= LONG_RUN

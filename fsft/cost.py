@@ -89,9 +89,13 @@ def network_cost(
         output = appendix_b_forward(network, images) if literal and isinstance(network, JointNet) else network(images)
         return joint_loss(output, labels, beta) if isinstance(output, JointOutput) else F.cross_entropy(output, labels)
 
-    saved = saved_activation_bytes(loss, [*parameters, *network.buffers()])
+    kept = _SavedTensors()
     with FlopCounterMode(display=False) as flops, StepMeter() as meter:
-        loss().backward()
+        with kept:
+            value = loss()
+        saved = kept.bytes_without([*parameters, *network.buffers()])
+        kept.alive.clear()
+        value.backward()
     network.zero_grad(set_to_none=True)
     momentum = sum(_bytes(parameter) for parameter in parameters)
     standing = momentum + sum(_bytes(tensor) for tensor in (*parameters, *network.buffers(), images, labels))
@@ -115,19 +119,28 @@ def saved_activation_bytes(forward: Callable[[], Any], parameters: Iterable[Tens
         forward: runs the forward pass, loss included, and returns whatever should stay alive.
         parameters: the network's parameters and buffers.
     """
-    storages: dict[int, int] = {}
-    alive = []
+    kept = _SavedTensors()
+    with kept:
+        kept.alive.append(forward())
+    return kept.bytes_without(parameters)
 
-    def keep(tensor: Tensor) -> Tensor:
-        storages[_identity(tensor)] = tensor.untyped_storage().nbytes()
-        alive.append(tensor)  # a freed address could be given to the next tensor, and be counted as the same
+
+class _SavedTensors(torch.autograd.graph.saved_tensors_hooks):
+    """Notes what autograd saves while it is active."""
+
+    def __init__(self) -> None:
+        self.storages: dict[int, int] = {}
+        self.alive: list[Any] = []  # the next tensor could be given a freed address, and be counted as the same
+        super().__init__(self._keep, lambda tensor: tensor)
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        self.storages[_identity(tensor)] = tensor.untyped_storage().nbytes()
+        self.alive.append(tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        alive.append(forward())
-    for parameter in parameters:
-        storages.pop(_identity(parameter), None)
-    return sum(storages.values())
+    def bytes_without(self, parameters: Iterable[Tensor]) -> int:
+        excluded = {_identity(parameter) for parameter in parameters}
+        return sum(count for identity, count in self.storages.items() if identity not in excluded)
 
 
 class StepMeter(TorchDispatchMode):

@@ -66,12 +66,28 @@ def memory_fit(
         span = np.array([0, max(x)])
         ax.plot(span, intercept + slope * span, color=color, linestyle=line, marker="", label=f"{block}: {slope:.2f}")
         if block == next(iter(counted)):
-            for row, a, b in zip(printed, x, y, strict=True):
-                ax.annotate(rows[row], (a, b), xytext=(8, -4), textcoords="offset points", va="top", fontsize=10)
+            for names, a, b in _clusters([rows[row] for row in printed], x, y, 0.06 * high):
+                behind = {"facecolor": "white", "edgecolor": "none"}
+                ax.annotate(
+                    names, (a, b), xytext=(12, -12), textcoords="offset points", va="top", fontsize=10, bbox=behind
+                )
     ax.plot([0, high], [0, high], color=plots.GREY, linewidth=1, linestyle="-", marker="", label="as counted: 1")
     ax.set(xlabel="counted peak (MiB)", ylabel="printed in Table 5 (MB)", xlim=(0, 1.12 * high), ylim=(0, None))
     ax.legend(title="slope of the line", loc="lower right")
     return fig
+
+
+def _clusters(
+    names: Sequence[str], x: Sequence[float], y: Sequence[float], near: float
+) -> list[tuple[str, float, float]]:
+    """One label for points that lie too near to each other for labels of their own, at the last of them."""
+    found: list[tuple[list[str], float, float]] = []
+    for name, a, b in sorted(zip(names, x, y, strict=True), key=lambda point: point[1]):
+        if found and a - found[-1][1] < near:
+            found[-1] = ([*found[-1][0], name], a, b)
+        else:
+            found.append(([name], a, b))
+    return [(",\n".join(group), a, b) for group, a, b in found]
 
 
 def growth(panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]], ylabel: str) -> Figure:
@@ -85,7 +101,9 @@ def growth(panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[flo
         ax.set_xticks(list(x), [f"{value:g}" for value in x])
         ax.minorticks_off()
         low, high = ax.get_ylim()
-        ticks = [tick for tick in (10, 30, 100, 300, 1000, 3000, 10000, 30000) if low <= tick <= high]
+        ticks = [
+            tick for tick in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000) if low <= tick <= high
+        ]
         ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig

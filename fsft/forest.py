@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fsft import paper, plots
 from fsft.comparison import Gain, gains, origin
 from fsft.results import Ledger
-from fsft.scorecard import setting_key, setting_names, setting_order
+from fsft.scorecard import extras, setting_key, setting_names, setting_order
 from fsft.statistics import Summary, welch
 
 MOST_SETTINGS = 8
@@ -30,10 +30,7 @@ def gain_figure(ledger: Ledger, mode: str = "si") -> tuple[Figure, str]:
     small = [gain for gain in found if not gain.exact and gain.recipe["beta"] == 1]
     known = sorted(small, key=lambda gain: (-len(gain.runs), -_images_seen(gain)))
     chosen = sorted(known[:MOST_SETTINGS], key=lambda gain: setting_order(gain, settings))
-    reduced = {
-        f"{settings[setting_key(gain.recipe)]}: {gain.recipe['model']}, {gain.recipe['epochs']} ep.": gain
-        for gain in chosen
-    }
+    reduced = {f"{settings[setting_key(gain.recipe)]}: {_budget(gain.recipe)}": gain for gain in chosen}
     labels = [*(label for label, _ in rows.values()), *reduced]
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.4 + 0.36 * len(labels)))
     ax.axvline(0, color=plots.GREY, linewidth=1)
@@ -63,6 +60,10 @@ def _paper_gains(mode: str) -> dict[str, tuple[str, Any]]:
             sides = [Summary(side.mean or 0.0, side.sd, side.n) for side in (cell, base)]
             rows[key] = (cell.row, welch(sides[0], sides[1]))
     return rows
+
+
+def _budget(recipe: Mapping[str, Any]) -> str:
+    return f"{recipe['model']}, {recipe['epochs']} ep.{extras(recipe)}"
 
 
 def _images_seen(gain: Gain) -> int:

@@ -62,8 +62,9 @@ def _picture(ax: Axes, picture: np.ndarray, caption: str, mask: np.ndarray | Non
         return
     height, width = picture.shape[0] / mask.shape[0], picture.shape[1] / mask.shape[1]
     square = Path.unit_rectangle()
+    corners = np.asarray(square.vertices)
     cells = [
-        Path(square.vertices * [width, height] + np.array([x * width - 0.5, y * height - 0.5]), square.codes)
+        Path(corners * (width, height) + np.array([x * width - 0.5, y * height - 0.5]), square.codes)
         for y, x in np.argwhere(mask == 0)
     ]
     # One patch for all cells: a hatch would start anew in each patch.
@@ -95,8 +96,9 @@ def view_grid(pictures: np.ndarray, masks: np.ndarray, labels: np.ndarray, title
     fig, axes = plt.subplots(
         rows, columns, squeeze=False, figsize=(plots.WIDTH, rows * (plots.WIDTH / columns + 0.12) + 0.4)
     )
-    for version, mask in np.ndindex(rows, columns):
-        _picture(axes[version][mask], pictures[version], str(labels[version, mask]), masks[mask])
+    for version, line in enumerate(axes):
+        for mask, ax in enumerate(line):
+            _picture(ax, pictures[version], str(labels[version, mask]), masks[mask])
     fig.suptitle(title, fontsize=12)
     return fig
 

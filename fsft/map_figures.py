@@ -38,7 +38,7 @@ def overlay(image: np.ndarray, heat: np.ndarray, high: float) -> np.ndarray:
         image = image.transpose(1, 2, 0)
     grey = (image @ _GREY_WEIGHTS / 255)[..., None]
     strength = np.clip(heat / high, 0, 1)[..., None] if high > 0 else np.zeros_like(grey)
-    colors = plt.get_cmap(MAP_CMAP)(0.25 + 0.75 * strength[..., 0])[..., :3]
+    colors = plt.get_cmap(MAP_CMAP)(strength[..., 0])[..., :3]
     return (1 - 0.8 * strength) * grey + 0.8 * strength * colors
 
 
@@ -189,5 +189,7 @@ def _center(quadrant: int, height: int, width: int) -> tuple[float, float]:
 
 def _peak(values: np.ndarray) -> str:
     """The quadrant in which a map is largest."""
+    if values.max() <= 0:
+        return "whole map, which is empty"
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     return QUADRANTS[2 * int(row >= values.shape[0] // 2) + int(column >= values.shape[1] // 2)]

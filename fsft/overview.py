@@ -14,7 +14,7 @@ from fsft.comparison import METHOD_FIELDS, NAMES, VERDICTS, Gain, compare_cell, 
 from fsft.findings import FINDING_WORDS, findings, judge_finding
 from fsft.plots import Link
 from fsft.results import Ledger
-from fsft.scorecard import NOTHING, cite, core_hours, gpu_hours, run_names, unbroken
+from fsft.scorecard import NOTHING, cite, core_hours, extras, gpu_hours, run_names, unbroken
 
 CHAPTERS = {"4": "04_first_run.html", "13": "13_beta_and_budget.html"}
 MODELS = {"cifar100": "CIFAR-100", "tiny-imagenet": "tiny-ImageNet"}
@@ -52,6 +52,26 @@ def one_screen(ledger: Ledger, probes: Sequence[dict[str, Any]] = ()) -> pd.Data
         ),
     ]
     return pd.DataFrame(rows, columns=["What", "So far", "Strength of the evidence"])
+
+
+def headline(ledger: Ledger) -> str:
+    """The scorecard in two sentences, for a reader who stops there."""
+    cells = [compare_cell(cell, ledger) for cell in paper.cells.values() if cell.mean is not None]
+    words = Counter(found.verdict for found in cells)
+    decided = words["reproduced"] + words["not reproduced"]
+    if words["not run"] == len(cells):
+        first = f"None of the paper's {len(cells)} numbers has been put to the test yet: no run has the paper's recipe."
+    else:
+        first = (
+            f"Of the paper's {len(cells)} numbers, {words['reproduced']} are reproduced and "
+            f"{words['not reproduced']} are not; the runs of {words['inconclusive']} do not decide, "
+            f"and {words['not run']} have not run."
+        )
+    ahead, strength = _reduced(ledger)
+    if ahead == NOTHING:
+        return first
+    which = "Reduced runs alone" if not decided else "Reduced runs"
+    return f"{first} {which} compare FSFT with its baseline at equal budget: {ahead} ({strength})."
 
 
 def _counted(words: Iterable[str], order: Sequence[str]) -> str:
@@ -137,7 +157,6 @@ def _setting(recipe: Mapping[str, Any]) -> dict[str, str]:
     images = "all images" if recipe["images_per_class"] is None else f"{recipe['images_per_class']} images per class"
     data = MODELS.get(recipe["dataset"], recipe["dataset"])
     options = " (classes at hand)" if recipe["dataset_options"] else ""
-    extra = "".join(f", {name}" for name in recipe["augment"] if name not in ("crop", "flip"))
     decay = recipe["weight_decay"]
-    budget = f"{recipe['model']}, {recipe['epochs']} epochs, weight decay {decay:g}{extra}"
+    budget = f"{recipe['model']}, {recipe['epochs']} epochs, weight decay {decay:g}{extras(recipe)}"
     return {"Data": f"{data}{options}, {images}", "Network and budget": budget}

@@ -77,7 +77,7 @@ def settings_frame(ledger: Ledger) -> pd.DataFrame:
     for result in ledger:
         if not is_exact(result):
             recipe = result["recipe"]
-            what = f"{recipe['model']}, {recipe['dataset']}, {_count(recipe['epochs'], 'epoch')}"
+            what = f"{recipe['model']}, {recipe['dataset']}, {_count(recipe['epochs'], 'epoch')}{extras(recipe)}"
             name = settings[setting_key(recipe)]
             rows.setdefault(name, (name, what, distance_text(result["distance"])))
     columns = ["Setting", "Model, data, budget", "Distance from the paper's recipe (paper → ours)"]
@@ -194,6 +194,11 @@ def _plain(value: Any) -> str:
 def setting_key(recipe: Mapping[str, Any]) -> str:
     """A recipe without its name and method, as text: runs with equal keys share a setting."""
     return recipe_key(recipe, (*NAMES, "method"))
+
+
+def extras(recipe: Mapping[str, Any]) -> str:
+    """Augmentations beside crop and flip, such as ", cutout"; a distance does not show those of the paper's recipe."""
+    return "".join(f", {name}" for name in recipe["augment"] if name not in ("crop", "flip"))
 
 
 def setting_order(gain: Gain, settings: dict[str, str]) -> int:

@@ -77,6 +77,8 @@ def train(
         TrainingStoppedError: SIGTERM or Ctrl-C while ``runs_dir`` is given; the state has been saved.
         fsft.files.FolderLockedError: another process trains the same run.
     """
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"expected at least one step, found {max_steps}")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     identity = {"slug": recipe.slug, "seed": seed, "precision": resolve_precision(precision, device)}
     stem = recipe.run_name(seed)

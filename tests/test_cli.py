@@ -131,6 +131,7 @@ def test_unknown_augmentations_are_named(capsys):
         (["train", "cpu/resnet20/fsft", "--data-dir", "nowhere"], 3, "nowhere"),
         (["train", "table1/resnet56/fsft", "--method", "magic"], 2, "'method': expected one of .*found 'magic'"),
         (["train", "table4/cub200/fsft", "--data-dir", "nowhere"], 3, "nowhere/CUB_200_2011.*download https://data"),
+        (["train", "cpu/resnet20/fsft", "--dataset", "photodigits", "--steps", "0"], 2, "at least one step, found 0"),
         (["data", "check", "cifar100", "--data-dir", "nowhere"], 3, "fsft data download cifar100"),
         (["data", "download", "imagenet"], 3, "only cifar100 can be downloaded"),
         (["evaluate", "runs/none"], 2, "expected the folder of a finished run"),

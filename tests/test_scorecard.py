@@ -89,6 +89,13 @@ def test_one_screen_says_what_ran_and_how_strong_that_is(ledger: Ledger) -> None
     assert not any("nan" in text for text in (*numbers, *claims, *reduced, *findings, *runs))
 
 
+def test_the_headline_claims_no_more_than_the_runs_show(ledger: Ledger) -> None:
+    assert overview.headline([]).startswith("None of the paper's 77 numbers has been put to the test yet")
+    assert "3 are reproduced and 0 are not" in overview.headline(ledger)
+    reduced = overview.headline([result for result in ledger if result["distance"]])
+    assert "no run has the paper's recipe" in reduced and "SI ahead in 1 of 2" in reduced
+
+
 def test_single_seeds_are_said_plainly() -> None:
     pair = with_file(fake_result(FSFT.reduced(**SHORT), si=60.0, ag=61.0), fake_result(BASE.reduced(**SHORT)))
     screen = overview.one_screen(pair)
@@ -131,6 +138,15 @@ def test_reduced_settings_are_explained_and_compared(ledger: Ledger) -> None:
     assert ("S1", "AG − SI") in by_name
     assert plain(scaled["Runs"]) == "4: R9 to R12"  # both sides: its baseline is that of the usual heads
     assert set(gains["Setting"]) == {"S1", "S2"}  # exact runs are not listed as reduced
+
+
+def test_settings_that_differ_in_augmentation_do_not_look_alike() -> None:
+    """Both sides of "+ Cutout" have it, so the distance from the paper does not show it."""
+    runs = with_file(
+        fake_result("cpu/short-cifar100/fsft", si=20.0), fake_result("cpu/short-cifar100/cutout+fsft", si=20.0)
+    )
+    first, second = scorecard.settings_frame(runs)["Model, data, budget"]
+    assert first != second and second.endswith("10 epochs, cutout")
 
 
 def test_hours_are_summed_by_device(ledger: Ledger) -> None:
