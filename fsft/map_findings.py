@@ -26,7 +26,7 @@ class Comparison:
     Attributes:
         images: bootstrap over images: these networks, other images.
         both: bootstrap over seeds and images: of what a few networks can show, all.
-        seeds: Welch on the networks' means: other networks; None for its ends where there is one network only.
+        seeds: Welch on the networks' means: other networks. The last two are without ends where there is one network.
     """
 
     images: Difference
@@ -47,7 +47,10 @@ class Comparison:
 def compare(a: np.ndarray, b: np.ndarray) -> Comparison:
     """Scores (S, n) in percent of two methods on the same n images."""
     of_networks = [summarize([float(value) for value in np.atleast_2d(rows).mean(1)]) for rows in (a, b)]
-    return Comparison(bootstrap_difference(a, b, over_seeds=False), bootstrap_difference(a, b), welch(*of_networks))
+    images, seeds = bootstrap_difference(a, b, over_seeds=False), welch(*of_networks)
+    alone = min(images.n) < 2  # nothing to resample
+    both = Difference(images.gain, None, None, "bootstrap", images.n) if alone else bootstrap_difference(a, b)
+    return Comparison(images, both, seeds)
 
 
 def answer(comparison: Comparison, where: str) -> str:
@@ -65,10 +68,14 @@ def answer(comparison: Comparison, where: str) -> str:
     more = "more" if gain > 0 else "less"
     images, both, seeds = (difference.interval for difference in (comparison.images, comparison.both, comparison.seeds))
     return (
-        f"{verdict} On {where}, with {n[0]} networks of FSFT and {n[1]} of the baseline, FSFT's maps have "
+        f"{verdict} On {where}, with {_networks(n[0])} of FSFT and {_networks(n[1])} of the baseline, FSFT's maps have "
         f"{abs(gain):.1f} points {more} of their mass on the object. 95 % intervals in points: "
-        f"{images} over images, {both} over images and seeds, {seeds} over seeds alone."
+        f"over images {images}; over images and seeds {both}; over seeds alone {seeds}."
     )
+
+
+def _networks(count: int) -> str:
+    return f"{count} network" + "s" * (count != 1)
 
 
 def by_seed(scored: Sequence[MapScores], recipe_name: str, kind: str, score: str) -> np.ndarray:

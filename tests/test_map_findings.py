@@ -44,6 +44,12 @@ def test_welch_is_on_the_means_of_networks():
     assert found == welch(summarize(list(a.mean(1))), summarize(list(b.mean(1))))
 
 
+def test_one_network_says_nothing_about_others():
+    found = compare(rng.normal(size=(1, IMAGES)), rng.normal(size=(2, IMAGES)))
+    assert found.images.low is not None and found.both.low is None and found.seeds.low is None
+    assert "1 network of FSFT and 2 networks of the baseline" in answer(found, "somewhere")
+
+
 def test_runs_are_found_by_recipe_and_ordered_by_seed():
     scored = [run("f/fsft", seed, 40 + seed, "grad-cam/si") for seed in (1, 0)]
     rows = by_seed(scored, "f/fsft", "grad-cam/si", "energy")
