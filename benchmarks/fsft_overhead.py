@@ -17,8 +17,8 @@ import torch
 from harness import arguments, loop_of, our_steps, ratio, take_turns, text, write
 
 from fsft import ImageSet, load_dataset
+from fsft.catalog import recipes
 from fsft.cost import step_cost
-from fsft.recipe import recipes
 
 
 def measure(block: str, images: ImageSet, options: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from fsft import ImageSet, PlainNet, backbone, load_dataset
-from fsft.recipe import Recipe, recipes
+from fsft.catalog import recipes
+from fsft.recipe import Recipe
 
 BATCH = 128
 EPOCH = 50_000  # CIFAR-100's training images

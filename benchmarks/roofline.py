@@ -22,9 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fsft import ImageSet, load_dataset
 from fsft.batches import EpochBatches
+from fsft.catalog import recipes
 from fsft.cost import StepMeter
 from fsft.loop import Loop
-from fsft.recipe import recipes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NETWORKS = ("cpu/resnet20/baseline", "table1/resnet56-basic/baseline", "table1/resnet110/baseline")

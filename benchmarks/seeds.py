@@ -18,7 +18,7 @@ import torch
 from harness import arguments, loop_of, our_steps, seconds, spread, text, write
 
 from fsft import load_dataset
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 
 RECIPES = {"cpu": "cpu/resnet20/fsft", "cuda": "table1/resnet110/fsft"}
 BATCH = 128

@@ -17,7 +17,7 @@ from harness import arguments, loop_of, our_steps, write
 from torch.profiler import ProfilerActivity, profile
 
 from fsft import ImageSet, load_dataset
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 
 # The first pattern that occurs in an operation's name decides.
 KINDS = {

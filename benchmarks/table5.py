@@ -22,9 +22,9 @@ from harness import arguments, ratio, spread, synchronize, take_turns, text, wri
 from torch.nn import functional as F
 
 from fsft import JointNet, JointOutput, joint_loss
+from fsft.catalog import recipes
 from fsft.cost import appendix_b_forward
 from fsft.networks import build, parameter_groups
-from fsft.recipe import recipes
 
 ROWS = {
     "baseline": "table1/resnet110/baseline",

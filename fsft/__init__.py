@@ -30,8 +30,8 @@ _HOME = {
     "channel_statistics": "data",
     "load_dataset": "data",
     "Recipe": "recipe",
-    "profile_recipe": "recipe",
-    "recipes": "recipe",
+    "profile_recipe": "catalog",
+    "recipes": "catalog",
     "Run": "training",
     "evaluate": "evaluation",
     "predict_all": "evaluation",
@@ -42,6 +42,8 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from fsft.backbones import backbone as backbone
+    from fsft.catalog import profile_recipe as profile_recipe
+    from fsft.catalog import recipes as recipes
     from fsft.data import DataError as DataError
     from fsft.data import ImageSet as ImageSet
     from fsft.data import channel_statistics as channel_statistics
@@ -60,8 +62,6 @@ if TYPE_CHECKING:
     from fsft.masks import no_masks as no_masks
     from fsft.masks import quadrant_masks as quadrant_masks
     from fsft.recipe import Recipe as Recipe
-    from fsft.recipe import profile_recipe as profile_recipe
-    from fsft.recipe import recipes as recipes
     from fsft.rotations import four_rotations as four_rotations
     from fsft.stages import as_stages as as_stages
     from fsft.training import Run as Run

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsft.catalog import recipes
 from fsft.options import IN_USE, add_changes, changed, changes_in, grid
-from fsft.recipe import Recipe, recipes
+from fsft.recipe import Recipe
 
 if TYPE_CHECKING:
     from fsft.training import Run

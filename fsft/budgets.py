@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from fsft import paper
+from fsft.catalog import recipes
 from fsft.findings import BUDGETS, Side, beta_side, difference, map_recipe, runs_of
-from fsft.recipe import recipes
 from fsft.results import Ledger, Result
 from fsft.statistics import Difference, summarize
 

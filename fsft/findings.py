@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fsft.catalog import recipes
+from fsft.cpu_recipes import MAP_BUDGETS, SHORT
 from fsft.paper import BETAS
 from fsft.probes import beyond_chance
-from fsft.recipe import MAP_BUDGETS, SHORT, Recipe, recipes
+from fsft.recipe import Recipe
 from fsft.results import Ledger, Result
 from fsft.statistics import Difference, compare
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from fsft.bootstrap import bootstrap_difference
+from fsft.catalog import recipes
+from fsft.cpu_recipes import CORRELATIONS
 from fsft.mapfile import MapScores
-from fsft.recipe import CORRELATIONS, recipes
 from fsft.results import Ledger
 from fsft.statistics import Difference, summarize, welch
 

@@ -1,4 +1,4 @@
-"""Recipes: the only place with hyper-parameters (Section 4, "Implementation Details").
+"""A recipe: everything that decides a training run (Section 4, "Implementation Details").
 
 A recipe says everything that decides a result except the seed. Each cell of the paper's tables has one, by name, with
 the paper's values. Smaller runs are derived with :meth:`Recipe.reduced` and know their distance from the paper.
@@ -81,17 +81,17 @@ class Recipe:
     mixup_alpha: float = dataclasses.field(default=1.0, metadata={"joined_later": True})
 
     def __post_init__(self) -> None:
-        _expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
-        _expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
-        _expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
+        expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
+        expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
+        expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
         for name in ("epochs", "batch_size", "lr", "head_lr_scale", "cutout_length", "mixup_alpha"):
             value = getattr(self, name)
-            _expect(math.isfinite(value) and value > 0, name, "a positive number", value)
+            expect(math.isfinite(value) and value > 0, name, "a positive number", value)
         for name in ("momentum", "weight_decay", "beta"):
             value = getattr(self, name)
-            _expect(math.isfinite(value) and value >= 0, name, "a number of at least 0", value)
+            expect(math.isfinite(value) and value >= 0, name, "a number of at least 0", value)
         if self.images_per_class is not None:
-            _expect(self.images_per_class > 0, "images_per_class", "None or a positive number", self.images_per_class)
+            expect(self.images_per_class > 0, "images_per_class", "None or a positive number", self.images_per_class)
 
     def reduced(self, **changes: Any) -> Recipe:
         """A recipe derived from this one. Without ``name``, it is named after its origin and what it changes."""
@@ -101,6 +101,8 @@ class Recipe:
 
     def distance(self) -> dict[str, list[Any]]:
         """The fields that differ from the paper's recipe: ``{field: [the paper's value, this value]}``."""
+        from fsft.catalog import recipes  # which is made of recipes
+
         paper_recipe = recipes.get(self.origin or self.name)
         paper = {} if paper_recipe is None else paper_recipe.as_dict()
         own = self.as_dict()
@@ -167,243 +169,6 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _expect(condition: bool, field: str, expected: str, found: object) -> None:
+def expect(condition: bool, field: str, expected: str, found: object) -> None:
     if not condition:
         raise ValueError(f"recipe field {field!r}: expected {expected}, found {found!r}")
-
-
-def _table1() -> dict[str, Recipe]:
-    """Table 1, and the networks whose block the paper leaves open with the other one.
-
-    ResNet-164 has bottlenecks everywhere in the literature, WRN-28-10 has basic blocks by definition.
-    """
-    networks = {
-        "resnet56": ("resnet56", "bottleneck", "B"),
-        "resnet110": ("resnet110", "bottleneck", "B"),
-        "resnet164": ("resnet164", "bottleneck", "B"),
-        "wrn28-10": ("wrn28-10", "basic", "B"),
-        "pyramidnet": ("pyramidnet110-270", "basic", "A"),
-    }
-    variants = {"resnet56": "basic", "resnet110": "basic", "pyramidnet": "bottleneck"}
-    table = {}
-    for key, (model, block, shortcut) in networks.items():
-        for method in TABLE1_METHODS:
-            name = f"table1/{key}/{method}"
-            table[name] = Recipe(name=name, model=model, block=block, shortcut=shortcut, method=method)
-            if key in variants:
-                variant = f"table1/{key}-{variants[key]}/{method}"
-                table[variant] = table[name].reduced(name=variant, block=variants[key])
-    return table
-
-
-def _resnet110() -> dict[str, Recipe]:
-    """Tables 2 and 5 and Figure 4, all with ResNet-110; what Table 1 has already is not repeated.
-
-    Cutout and Mixup follow "their experimental setups" in the paper; the setting of Section 4 is kept for them here.
-    SLA with self-distillation is not in the paper.
-    """
-    crop_flip = ("crop", "flip")
-    settings: dict[str, dict[str, Any]] = {
-        "table2/resnet110/cutout": {"method": "baseline", "augment": (*crop_flip, "cutout")},
-        "table2/resnet110/cutout+fsft": {"method": "fsft", "augment": (*crop_flip, "cutout")},
-        "table2/resnet110/mixup": {"method": "baseline", "augment": (*crop_flip, "mixup")},
-        "table2/resnet110/mixup+fsft": {"method": "fsft", "augment": (*crop_flip, "mixup")},
-        "table2/resnet110/sla": {"method": "sla"},
-        "table2/resnet110/sla+fsft": {"method": "sla+fsft"},
-        "sla/resnet110/sla-sd": {"method": "sla-sd"},
-    }
-    settings |= {f"table5/resnet110/{method}": {"method": method} for method in TRANSFORM_AFTER}
-    settings |= {f"fig4/resnet110/beta-{n / 10}": {"method": "fsft", "beta": n / 10} for n in range(1, 10)}
-    return {name: Recipe(name=name, **changes) for name, changes in settings.items()}
-
-
-def _table3() -> dict[str, Recipe]:
-    """Table 3. The paper names no block and no change to the network for images of 64x64 pixels, so there is none."""
-    names = {f"table3/resnet110/{method}": method for method in TABLE1_METHODS}
-    return {
-        name: Recipe(name=name, dataset="tiny-imagenet", batch_size=256, method=method)
-        for name, method in names.items()
-    }
-
-
-def _table4() -> dict[str, Recipe]:
-    """Table 4: ResNet-50 with batches of 16. All that the paper does not say is our choice, said here.
-
-    Resolution: 224 x 224 pixels, so that the last feature maps are 7 x 7. Crops: ImageNet's, see :mod:`fsft.stream`; of
-    the whole image, without the boxes that the data sets come with. Initialization: random, as everywhere else in the
-    paper, for its accuracies and 300 epochs speak against ImageNet's weights. Taps: the last two of the four stages.
-    """
-    names = {f"table4/{name}/{method}": (name, method) for name in FINE_GRAINED for method in TABLE1_METHODS}
-    return {
-        name: Recipe(
-            name=name,
-            dataset=dataset,
-            dataset_options=(("image_size", 224),),
-            model="resnet50",
-            batch_size=16,
-            method=method,
-        )
-        for name, (dataset, method) in names.items()
-    }
-
-
-def _fig1() -> dict[str, Recipe]:
-    """Figure 1's toy experiment; its first and last column are ``table4/stanford-dogs/baseline`` and ``fsft``."""
-    dogs = recipes["table4/stanford-dogs/baseline"]
-    return {
-        f"fig1/stanford-dogs/{method}": replace(dogs, name=f"fig1/stanford-dogs/{method}", method=method)
-        for method in DROP_IN_TRAINING
-    }
-
-
-SHORT: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
-
-
-def _cpu() -> dict[str, Recipe]:
-    """ResNet-20 on all of CIFAR-100 within an hour on two CPU cores: a short schedule with a high peak rate.
-
-    ``cpu/tiny-imagenet`` trains ResNet-8 on the classes of tiny-ImageNet that are there, for the maps of Part III.
-    """
-    settings: dict[str, dict[str, Any]] = {}
-    for method in TABLE1_METHODS:
-        origin = f"table1/resnet56/{method}"
-        settings[f"cpu/resnet20/{method}"] = {"origin": origin, "model": "resnet20", "epochs": 30}
-        settings[f"cpu/tiny-imagenet/{method}"] = {
-            "origin": f"table3/resnet110/{method}",
-            "dataset_options": (("classes", "available"),),
-            "model": "resnet8",
-            "batch_size": 128,
-            "epochs": 12,
-            "head_lr_scale": short_head_lr_scale(method),
-        }
-    return {name: _reduced(name, **SHORT, **changes) for name, changes in settings.items()}
-
-
-def _cpu_short() -> dict[str, Recipe]:
-    """Minutes of every method on one CPU core: 100 images per class of CIFAR-100, and of tiny-ImageNet's classes."""
-    origins = {method: f"table1/resnet110/{method}" for method in TABLE1_METHODS}
-    origins |= {method: f"table2/resnet110/{method}" for method in ("cutout", "mixup", "sla", "sla+fsft")}
-    origins |= {f"{method}+fsft": f"table2/resnet110/{method}+fsft" for method in ("cutout", "mixup")}
-    origins |= {"sla-sd": "sla/resnet110/sla-sd"}
-    origins |= {method: f"table5/resnet110/{method}" for method in TRANSFORM_AFTER}
-    short: dict[str, Recipe] = {}
-    for method, origin in origins.items():
-        scale = short_head_lr_scale(recipes[origin].method)
-        changes: dict[str, Any] = SHORT | {"origin": origin, "images_per_class": 100, "head_lr_scale": scale}
-        name = f"cpu/short-cifar100/{method}"
-        short[name] = _reduced(name, **changes, model="resnet20", epochs=10)
-        changes |= {"dataset": "tiny-imagenet", "dataset_options": (("classes", "available"),)}
-        if "cutout" in method:
-            changes["cutout_length"] = 16  # the same share of an image of twice the side
-        name = f"cpu/short-tiny-imagenet/{method}"
-        short[name] = _reduced(name, **changes, model="resnet8", epochs=6)
-    return short
-
-
-CORRELATIONS = (0.0, 0.5, 0.9, 1.0)
-
-
-def _shortcut() -> dict[str, Recipe]:
-    """The shortcut test of chapter 11: digits whose background gives the class away, more or less, in training alone.
-
-    Backgrounds are faded, so that a small network learns the digits within minutes where nothing leads it astray.
-    """
-    origins = {method: f"table1/resnet56/{method}" for method in ("baseline", "fsft")}
-    origins["cutout"] = "table2/resnet110/cutout"
-    settings: dict[str, Any] = {"dataset": "photodigits", "model": "resnet8", "epochs": 6, "batch_size": 32, "lr": 0.1}
-    return {
-        f"cpu/shortcut/{correlation}/{method}": _reduced(
-            f"cpu/shortcut/{correlation}/{method}",
-            **SHORT
-            | settings
-            | {
-                "origin": origin,
-                "dataset_options": (("background_correlation", correlation), ("background_contrast", 0.3)),
-                "augment": ("cutout",) if method == "cutout" else (),
-                "head_lr_scale": short_head_lr_scale(recipes[origin].method),
-            },
-        )
-        for correlation in CORRELATIONS
-        for method, origin in origins.items()
-    }
-
-
-MAP_BUDGETS = {100: (10, 30, 100), 500: (10, 30)}  # epochs by images per class; CIFAR-100 has 500 of each
-
-
-def _cpu_map() -> dict[str, Recipe]:
-    """Chapter 13's map: where does the gain begin, over images per class, epochs, and the joint classifiers' rate?
-
-    ``-x5`` is ``head_lr_scale`` 5. Cells that another recipe trains already are left to it: find runs by their fields.
-    """
-    cells: dict[str, Recipe] = {}
-    for images, budgets in MAP_BUDGETS.items():
-        for epochs in budgets:
-            for method in ("baseline", "fsft-x5", "fsft", "fsft-sd-x5", "fsft-sd"):
-                name = f"cpu/map/{images}x{epochs}/{method}"
-                changes = SHORT | {"origin": f"table1/resnet56/{method.removesuffix('-x5')}", "model": "resnet20"}
-                changes |= {"images_per_class": None if images == 500 else images, "epochs": epochs}
-                cells[name] = _reduced(name, **changes, head_lr_scale=5.0 if method.endswith("-x5") else 1.0)
-    # Beside the map, at one of its budgets: is it the weight decay, or the depth?
-    sides: dict[str, dict[str, Any]] = {"decay": {"weight_decay": 1e-4}, "depth": {"model": "resnet8"}}
-    for side, changes in sides.items():
-        for method in ("baseline", "fsft-x5", "fsft"):
-            cell, name = cells[f"cpu/map/100x30/{method}"], f"cpu/map-{side}/100x30/{method}"
-            cells[name] = cell.reduced(name=name, **changes)
-    return _without_twins(cells)
-
-
-def _cpu_beta() -> dict[str, Recipe]:
-    """Figure 4's ten weights in minutes each; beta = 1 is ``cpu/short-cifar100/fsft``."""
-    changes = SHORT | {"model": "resnet20", "images_per_class": 100, "epochs": 10, "head_lr_scale": 5.0}
-    names = {f"cpu/beta/{n / 10}": f"fig4/resnet110/beta-{n / 10}" for n in range(1, 10)}
-    return {name: _reduced(name, origin=origin, **changes) for name, origin in names.items()}
-
-
-def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
-    known = {recipe.digest for recipe in recipes.values()}
-    return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
-
-
-def short_head_lr_scale(method: str) -> float:
-    """``head_lr_scale`` of short runs: joint classifiers with the paper's 1 are still undertrained then (chapter 4)."""
-    return 1.0 if method == "baseline" else 5.0
-
-
-def _reduced(name: str, *, origin: str, **changes: Any) -> Recipe:
-    return recipes[origin].reduced(name=name, **changes)
-
-
-recipes: dict[str, Recipe] = _table1()
-recipes.update(_resnet110())
-recipes.update(_table3())
-recipes.update(_table4())
-recipes.update(_fig1())
-recipes.update(_cpu())
-recipes.update(_cpu_short())
-recipes.update(_cpu_map())
-recipes.update(_cpu_beta())
-recipes.update(_shortcut())
-
-
-def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Recipe:
-    """The recipe that the course's notebooks train in a profile.
-
-    ``quick`` illustrates on photodigits in seconds, ``laptop`` shows the method on CIFAR-100 in minutes, ``paper`` is
-    Table 1's ResNet-56, or the ResNet-110 of Tables 2 and 5 for methods that stand only there. Both short profiles
-    raise the joint classifiers' learning rate (``head_lr_scale``), without which a few epochs leave them undertrained;
-    chapter 4 shows this.
-    """
-    _expect(profile in PROFILES, "profile", f"one of {PROFILES}", profile)
-    _expect(method in METHODS, "method", f"one of {METHODS}", method)
-    places = ("table1/resnet56", "table2/resnet110", "table5/resnet110", "sla/resnet110", "fig1/stanford-dogs")
-    paper = next(recipes[f"{place}/{method}"] for place in places if f"{place}/{method}" in recipes)
-    if profile == "paper":
-        return paper.reduced(**changes) if changes else paper
-    short = SHORT | {"head_lr_scale": short_head_lr_scale(method)}
-    if profile == "quick":
-        short |= {"dataset": "photodigits", "dataset_options": (), "model": "resnet8", "augment": ()}
-        short |= {"epochs": 3, "batch_size": 32, "lr": 0.1}
-    else:
-        short |= {"dataset": "cifar100", "dataset_options": (), "model": "resnet20", "epochs": 5}
-    return paper.reduced(**{**short, **changes})

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fsft.catalog import recipes
 from fsft.mapfile import FOLDER, check_map_scores
-from fsft.recipe import Recipe, recipes
+from fsft.recipe import Recipe
 from fsft.record import (
     Result,
     canonical_digest,

@@ -148,7 +148,7 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
     for result in ledger:
         commit, file = result["git"].get("commit"), f"{names[result['file']]}: {result['file']}"
         short = NOTHING if not commit else commit[:10] + (" (modified)" if result["git"].get("dirty") else "")
-        at_commit = f"{repository}/blob/{commit}/fsft/recipe.py"
+        at_commit = f"{repository}/tree/{commit}/fsft"
         rows.append(
             {
                 "Run": Link(file, f"{repository}/blob/main/results/{result['file']}") if repository else file,

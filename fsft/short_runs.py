@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fsft import plots
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 from fsft.results import Ledger, Result
 from fsft.statistics import summarize
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from fsft.catalog import recipes
 from fsft.options import IN_USE, as_arguments, changed
-from fsft.recipe import Recipe, recipes
+from fsft.recipe import Recipe
 from fsft.stopping import stop_request
 
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")

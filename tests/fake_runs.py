@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fsft.recipe import Recipe, recipes
+from fsft.catalog import recipes
+from fsft.recipe import Recipe
 from fsft.record import write_result
 
 CPU = {"type": "cpu", "name": "Test CPU", "cores": 2}

@@ -68,7 +68,7 @@ def test_all_comparisons_must_hold_and_one_failure_is_enough() -> None:
 
 
 def test_reduced_runs_do_not_decide_claims() -> None:
-    from fsft.recipe import recipes
+    from fsft.catalog import recipes
 
     runs = [
         *seeds(recipes["table1/resnet56/fsft"].reduced(epochs=4), si=BETTER),

@@ -10,8 +10,8 @@ import pytest
 import tiny
 
 from fsft.__main__ import build_parser, changed_recipe, main
+from fsft.catalog import recipes
 from fsft.options import as_arguments, grid
-from fsft.recipe import recipes
 
 
 @pytest.fixture

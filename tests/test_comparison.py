@@ -2,8 +2,8 @@ import pytest
 from fake_runs import fake_result, seeds, with_file
 
 from fsft import paper
+from fsft.catalog import recipes
 from fsft.comparison import compare_cell, gains, is_exact, observed
-from fsft.recipe import recipes
 
 FSFT = recipes["table1/resnet56/fsft"]
 BASE = recipes["table1/resnet56/baseline"]

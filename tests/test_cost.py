@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from fsft import JointNet, backbone, joint_loss, paper, quadrant_masks
+from fsft.catalog import profile_recipe, recipes
 from fsft.cost import StepMeter, appendix_b_forward, network_cost, saved_activation_bytes, step_cost
 from fsft.networks import build
-from fsft.recipe import METHODS, profile_recipe, recipes
+from fsft.recipe import METHODS
 
 
 def test_counts_what_backward_needs():

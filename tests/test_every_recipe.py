@@ -9,7 +9,8 @@ import test_tiny_imagenet
 
 from fsft import paper, tiny_imagenet
 from fsft.__main__ import main
-from fsft.recipe import FINE_GRAINED, recipes
+from fsft.catalog import recipes
+from fsft.recipe import FINE_GRAINED
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 from fake_runs import fake_result, seeds, with_file
 
+from fsft.catalog import recipes
 from fsft.findings import BUDGETS, FINDING_WORDS, findings, judge_finding, map_recipe, runs_of
-from fsft.recipe import Recipe, recipes
+from fsft.recipe import Recipe
 from fsft.results import Ledger
 
 LAGS = findings["slow-start"]

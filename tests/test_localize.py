@@ -9,10 +9,10 @@ import torch
 import fsft.training
 from fsft.__main__ import main
 from fsft.cam import class_maps
+from fsft.catalog import recipes
 from fsft.localization import SCORES, localization_scores
 from fsft.localize import localize, map_scores
 from fsft.mapfile import load_map_scores, percent, write_map_scores
-from fsft.recipe import recipes
 from fsft.record import canonical_digest
 from fsft.results import verify
 

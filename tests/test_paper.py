@@ -3,7 +3,7 @@ import math
 import pytest
 
 from fsft import paper
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 
 
 def test_every_printed_number_is_there() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsft.__main__ import build_parser
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 from fsft.results import load_results
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from fake_runs import fake_result, save
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 from fsft.record import canonical_digest, read_result, write_result
 from fsft.results import find_results, load_results, verify
 from fsft.schema import check_schema

@@ -3,7 +3,7 @@ import pytest
 from fake_runs import fake_result, seeds, with_file
 
 from fsft import forest, overview, plots, scorecard
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 from fsft.results import Ledger
 
 FSFT, BASE = recipes["table1/resnet56/fsft"], recipes["table1/resnet56/baseline"]
@@ -167,7 +167,7 @@ def test_runs_link_to_file_and_commit_only_when_the_address_is_known(ledger: Led
     assert linked["Run"][0].href == f"https://github.com/someone/fsft/blob/main/results/{ledger[0]['file']}"
     assert linked["Commit"][0].href.endswith("/commit/" + ledger[0]["git"]["commit"])
     assert linked["Commit"][1] == "–"
-    assert linked["Recipe"][0].href.endswith(f"/blob/{ledger[0]['git']['commit']}/fsft/recipe.py")
+    assert linked["Recipe"][0].href.endswith(f"/tree/{ledger[0]['git']['commit']}/fsft")
     assert linked["Recipe"][1] == ledger[1]["recipe_name"]
 
 

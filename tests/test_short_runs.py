@@ -4,7 +4,7 @@ import pytest
 from fake_runs import fake_result, with_file
 
 from fsft import short_runs
-from fsft.recipe import recipes
+from fsft.catalog import recipes
 
 FAMILY = "cpu/short-cifar100"
 

@@ -18,10 +18,11 @@ from fsft import (
     quadrant_masks,
     train,
 )
+from fsft.catalog import recipes
 from fsft.cost import saved_activation_bytes
 from fsft.masks import no_masks
 from fsft.networks import build
-from fsft.recipe import METHODS, recipes
+from fsft.recipe import METHODS
 from fsft.rotations import four_rotations
 
 N = 3

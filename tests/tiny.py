@@ -5,8 +5,8 @@ import signal
 
 import torch
 
+from fsft.catalog import profile_recipe
 from fsft.imageset import image_set
-from fsft.recipe import profile_recipe
 
 CLASSES = ("red", "green", "blue", "gray")
 

@@ -1,0 +1,128 @@
+"""Reduced recipes that a CPU trains in minutes or hours; each knows its distance from the paper's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fsft.paper_recipes import paper_recipes
+from fsft.recipe import TABLE1_METHODS, TRANSFORM_AFTER, Recipe
+
+SHORT: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
+
+
+def _cpu() -> dict[str, Recipe]:
+    """ResNet-20 on all of CIFAR-100 within an hour on two CPU cores: a short schedule with a high peak rate.
+
+    ``cpu/tiny-imagenet`` trains ResNet-8 on the classes of tiny-ImageNet that are there, for the maps of Part III.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for method in TABLE1_METHODS:
+        origin = f"table1/resnet56/{method}"
+        settings[f"cpu/resnet20/{method}"] = {"origin": origin, "model": "resnet20", "epochs": 30}
+        settings[f"cpu/tiny-imagenet/{method}"] = {
+            "origin": f"table3/resnet110/{method}",
+            "dataset_options": (("classes", "available"),),
+            "model": "resnet8",
+            "batch_size": 128,
+            "epochs": 12,
+            "head_lr_scale": short_head_lr_scale(method),
+        }
+    return {name: _reduced(name, **SHORT, **changes) for name, changes in settings.items()}
+
+
+def _cpu_short() -> dict[str, Recipe]:
+    """Minutes of every method on one CPU core: 100 images per class of CIFAR-100, and of tiny-ImageNet's classes."""
+    origins = {method: f"table1/resnet110/{method}" for method in TABLE1_METHODS}
+    origins |= {method: f"table2/resnet110/{method}" for method in ("cutout", "mixup", "sla", "sla+fsft")}
+    origins |= {f"{method}+fsft": f"table2/resnet110/{method}+fsft" for method in ("cutout", "mixup")}
+    origins |= {"sla-sd": "sla/resnet110/sla-sd"}
+    origins |= {method: f"table5/resnet110/{method}" for method in TRANSFORM_AFTER}
+    short: dict[str, Recipe] = {}
+    for method, origin in origins.items():
+        scale = short_head_lr_scale(paper_recipes[origin].method)
+        changes: dict[str, Any] = SHORT | {"origin": origin, "images_per_class": 100, "head_lr_scale": scale}
+        name = f"cpu/short-cifar100/{method}"
+        short[name] = _reduced(name, **changes, model="resnet20", epochs=10)
+        changes |= {"dataset": "tiny-imagenet", "dataset_options": (("classes", "available"),)}
+        if "cutout" in method:
+            changes["cutout_length"] = 16  # the same share of an image of twice the side
+        name = f"cpu/short-tiny-imagenet/{method}"
+        short[name] = _reduced(name, **changes, model="resnet8", epochs=6)
+    return short
+
+
+CORRELATIONS = (0.0, 0.5, 0.9, 1.0)
+
+
+def _shortcut() -> dict[str, Recipe]:
+    """The shortcut test of chapter 11: digits whose background gives the class away, more or less, in training alone.
+
+    Backgrounds are faded, so that a small network learns the digits within minutes where nothing leads it astray.
+    """
+    origins = {method: f"table1/resnet56/{method}" for method in ("baseline", "fsft")}
+    origins["cutout"] = "table2/resnet110/cutout"
+    settings: dict[str, Any] = {"dataset": "photodigits", "model": "resnet8", "epochs": 6, "batch_size": 32, "lr": 0.1}
+    return {
+        f"cpu/shortcut/{correlation}/{method}": _reduced(
+            f"cpu/shortcut/{correlation}/{method}",
+            **SHORT
+            | settings
+            | {
+                "origin": origin,
+                "dataset_options": (("background_correlation", correlation), ("background_contrast", 0.3)),
+                "augment": ("cutout",) if method == "cutout" else (),
+                "head_lr_scale": short_head_lr_scale(paper_recipes[origin].method),
+            },
+        )
+        for correlation in CORRELATIONS
+        for method, origin in origins.items()
+    }
+
+
+MAP_BUDGETS = {100: (10, 30, 100), 500: (10, 30)}  # epochs by images per class; CIFAR-100 has 500 of each
+
+
+def _cpu_map() -> dict[str, Recipe]:
+    """Chapter 13's map: where does the gain begin, over images per class, epochs, and the joint classifiers' rate?
+
+    ``-x5`` is ``head_lr_scale`` 5. Cells that another recipe trains already are left to it: find runs by their fields.
+    """
+    cells: dict[str, Recipe] = {}
+    for images, budgets in MAP_BUDGETS.items():
+        for epochs in budgets:
+            for method in ("baseline", "fsft-x5", "fsft", "fsft-sd-x5", "fsft-sd"):
+                name = f"cpu/map/{images}x{epochs}/{method}"
+                changes = SHORT | {"origin": f"table1/resnet56/{method.removesuffix('-x5')}", "model": "resnet20"}
+                changes |= {"images_per_class": None if images == 500 else images, "epochs": epochs}
+                cells[name] = _reduced(name, **changes, head_lr_scale=5.0 if method.endswith("-x5") else 1.0)
+    # Beside the map, at one of its budgets: is it the weight decay, or the depth?
+    sides: dict[str, dict[str, Any]] = {"decay": {"weight_decay": 1e-4}, "depth": {"model": "resnet8"}}
+    for side, changes in sides.items():
+        for method in ("baseline", "fsft-x5", "fsft"):
+            cell, name = cells[f"cpu/map/100x30/{method}"], f"cpu/map-{side}/100x30/{method}"
+            cells[name] = cell.reduced(name=name, **changes)
+    return _without_twins(cells)
+
+
+def _cpu_beta() -> dict[str, Recipe]:
+    """Figure 4's ten weights in minutes each; beta = 1 is ``cpu/short-cifar100/fsft``."""
+    changes = SHORT | {"model": "resnet20", "images_per_class": 100, "epochs": 10, "head_lr_scale": 5.0}
+    names = {f"cpu/beta/{n / 10}": f"fig4/resnet110/beta-{n / 10}" for n in range(1, 10)}
+    return {name: _reduced(name, origin=origin, **changes) for name, origin in names.items()}
+
+
+def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
+    known = {recipe.digest for recipe in (_cpu() | _cpu_short()).values()}
+    return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
+
+
+def short_head_lr_scale(method: str) -> float:
+    """``head_lr_scale`` of short runs: joint classifiers with the paper's 1 are still undertrained then (chapter 4)."""
+    return 1.0 if method == "baseline" else 5.0
+
+
+def _reduced(name: str, *, origin: str, **changes: Any) -> Recipe:
+    return paper_recipes[origin].reduced(name=name, **changes)
+
+
+cpu_recipes: dict[str, Recipe] = _cpu() | _cpu_short() | _cpu_map() | _cpu_beta() | _shortcut()
