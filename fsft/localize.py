@@ -101,10 +101,11 @@ def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageS
     side = images.shape[-2:]
     maps = {"uniform": uniform_maps(len(images), *side), "center": center_maps(len(images), *side)}
     scores = {kind: _in_percent(localization_scores(values, **truth)) for kind, values in maps.items()}
-    for method, mode in explained_kinds(modes):
+    for method, mode, centered in explained_kinds(modes):
         asked = None if isinstance(model, PlainNet) else mode
-        found = class_maps(model, images, test_set.labels, method=method, mode=asked)
-        scores[f"{method}/{mode}"] = _in_percent(localization_scores(found, **truth))
+        found = class_maps(model, images, test_set.labels, method=method, mode=asked, centered=centered)
+        kind = f"{method}/{mode}" if centered else f"{method}-raw/{mode}"
+        scores[kind] = _in_percent(localization_scores(found, **truth))
     hits = {mode: (values.argmax(1) == test_set.labels).tolist() for mode, values in modes.items()}
     return {
         "scores": scores,
@@ -113,16 +114,23 @@ def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageS
     }
 
 
-def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str]]:
-    """(method, mode) of the maps that score differently, behind the last stage, among Grad-CAM and CAM in each mode.
+def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str, bool]]:
+    """(method, mode, centered) of the maps that score differently, behind the last stage, among Grad-CAM and CAM.
 
-    There, nothing is left of the penultimate classifier, so "ag" repeats "ag-last". And where one linear classifier
-    reads the pooled features, CAM is Grad-CAM times a number, which no score sees; masks in between change that.
+    Scores are centered over the classes, see :func:`fsft.cam.class_maps`; of joint classifiers Grad-CAM's raw maps are
+    there too, to show what that changes. A plain classifier's are the same: the gradients of its columns sum to zero.
+    Behind the last stage nothing is left of the penultimate classifier, so "ag" repeats "ag-last". And where one linear
+    classifier reads the pooled features, CAM is Grad-CAM times a number, which no score sees; masks in between change
+    that.
     """
     kinds = []
     for mode in modes:
         if mode != "ag":
-            kinds += [(method, mode) for method in (("grad-cam", "cam") if mode == "ag-last" else ("grad-cam",))]
+            kinds.append(("grad-cam", mode, True))
+        if mode in ("si", "ag-last"):
+            kinds.append(("grad-cam", mode, False))
+        if mode == "ag-last":
+            kinds.append(("cam", mode, True))
     return kinds
 
 
@@ -161,12 +169,12 @@ def sanity(model: PlainNet | JointNet, images: Tensor, test_set: ImageSet) -> di
     step = max(1, len(images) // SANITY_IMAGES)
     images, test_set = images[::step], every(test_set, step)
     labels, truth = test_set.labels, ground_truth(test_set)
-    trained = class_maps(model, images, labels)
+    trained = class_maps(model, images, labels, centered=True)
     found = {"trained": {"energy": 100 * float(localization_scores(trained, **truth)["energy"].mean())}}
     for what in RANDOMIZE:
         energies, correlations = [], []
         for draw in range(DRAWS):
-            maps = class_maps(randomized(model, what, seed=draw), images, labels)
+            maps = class_maps(randomized(model, what, seed=draw), images, labels, centered=True)
             energies.append(localization_scores(maps, **truth)["energy"].mean())
             correlations.append(rank_correlation(maps, trained).mean())
         found[what] = {"energy": 100 * float(np.mean(energies)), "rank_correlation": float(np.mean(correlations))}

@@ -47,8 +47,8 @@ def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
     """All files of `results/maps/` (see :func:`fsft.results.find_results`); a missing folder is an empty list.
 
     In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
-    "grad-cam/<mode>", and "cam/<mode>" where it differs from Grad-CAM by more than a factor; ``["correct"][mode]`` is
-    a bool array.
+    "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a
+    joint classifier's score that is not centered over the classes; ``["correct"][mode]`` is a bool array.
 
     Raises:
         ValueError: a file is not of this format or was altered; the message names file and field.

@@ -49,20 +49,25 @@ def test_the_file_holds_what_the_scores_of_the_runs_weights_are(run, scored):
     recipe, (train_set, test_set), places = run
     [content] = load_map_scores(places["results_dir"])
     modes = ("si", "ag-last", "ag")
-    kinds = ["grad-cam/si", "grad-cam/ag-last", "cam/ag-last"]
+    kinds = ["grad-cam/si", "grad-cam-raw/si", "grad-cam/ag-last", "grad-cam-raw/ag-last", "cam/ag-last"]
     assert list(content["scores"]) == ["uniform", "center", *kinds]
     assert set(content["correct"]) == set(modes) and content["correct"]["si"].dtype == bool
     np.testing.assert_array_equal(content["scores"]["uniform"]["energy"], 25)
     model = fsft.training.load_weights(places["runs_dir"] / recipe.run_name(0) / "weights.pt", torch.device("cpu"))
     images = fsft.augment.normalize(test_set.images, *fsft.channel_statistics(train_set.images), channels_last=True)
-    maps = class_maps(model, images, test_set.labels, method="cam", mode="ag-last")
-    expected = localization_scores(maps, boxes=test_set.boxes)
-    for name in SCORES:
-        np.testing.assert_array_equal(content["scores"]["cam/ag-last"][name], percent(expected[name]))
+    for kind, method, mode, centered in (
+        ("cam/ag-last", "cam", "ag-last", True),
+        ("grad-cam/si", "grad-cam", "si", True),
+        ("grad-cam-raw/si", "grad-cam", "si", False),
+    ):
+        maps = class_maps(model, images, test_set.labels, method=method, mode=mode, centered=centered)
+        expected = localization_scores(maps, boxes=test_set.boxes)
+        for name in SCORES:
+            np.testing.assert_array_equal(content["scores"][kind][name], percent(expected[name]))
     assert content["region"] == "box"
     # Left out of the file, because they would repeat what is in it.
     for method, mode, same in (("cam", "si", "grad-cam/si"), ("grad-cam", "ag", "grad-cam/ag-last")):
-        maps = class_maps(model, images, test_set.labels, method=method, mode=mode)
+        maps = class_maps(model, images, test_set.labels, method=method, mode=mode, centered=True)
         energy = localization_scores(maps, boxes=test_set.boxes)["energy"]
         np.testing.assert_allclose(100 * energy, content["scores"][same]["energy"], atol=0.51)
 
