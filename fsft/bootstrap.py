@@ -3,10 +3,10 @@
 Scores are arrays (S, n): one row for each trained network (a seed), one column for each image. The images are the same
 in every row and for every method, so a difference between two methods is *paired*: a resample draws images, and both
 methods are judged on the same draw. Resampling seeds as well answers for other networks than these. With S seeds it
-knows only S networks of each kind: with two or three its interval is too narrow, and :func:`fsft.statistics.welch` on
+knows only S networks of each kind: with two or three its interval is too narrow, and ``fsft.statistics.welch`` on
 the seeds' means, which knows what it does not know, belongs beside it.
 
-Intervals are percentile intervals, two-sided, with the confidence of :mod:`fsft.statistics`.
+Intervals are percentile intervals, two-sided, with the confidence of ``fsft.statistics``.
 """
 
 from __future__ import annotations

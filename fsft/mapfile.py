@@ -44,7 +44,7 @@ def percent(scores: np.ndarray) -> list[int]:
 
 
 def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
-    """All files of `results/maps/` (see :func:`fsft.results.find_results`); a missing folder is an empty list.
+    """All files of `results/maps/` (see ``fsft.results.find_results``); a missing folder is an empty list.
 
     In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
     "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a

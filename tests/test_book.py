@@ -25,6 +25,7 @@ from fsft.book import lint, run, schedule, site, stage
 from fsft.book.notebook import comparable
 from fsft.book.plan import plan_jobs
 from fsft.book.run import NotebookError
+from fsft.explorer import STYLE
 
 
 def test_hostile_parameters_start_no_kernel(tmp_path, monkeypatch, capsys):
@@ -125,6 +126,7 @@ def damage(text, page):
         "outputs": lambda: page.replace("cell_output", "gone"),
         "alt": lambda: re.sub(r'alt="A line[^"]*"', 'alt="image.png"', page),
         "script": lambda: page.replace('<div class="fsft-table"', '<script>1</script><div class="fsft-table"'),
+        "sheet": lambda: page.replace('<div class="fsft-table"', '<style>a {}</style><div class="fsft-table"'),
         "handler": lambda: page.replace("<h1>", '<h1 onclick="x()">'),
         "remote": lambda: page.replace("</head>", '<script src="https://cdn.example/x.js"></script></head>'),
         "style": lambda: page.replace("</head>", '<link rel="stylesheet" href="//cdn.example/x.css"></head>'),
@@ -138,12 +140,23 @@ def damage(text, page):
     }[text]()
 
 
+def test_the_explorers_style_sheet_is_welcome(built):
+    path = built / "_build" / "book" / "_build" / "html" / "notebooks" / "01_a.html"
+    page = path.read_text()
+    try:
+        path.write_text(page.replace('<div class="fsft-table"', f'<style>{STYLE}</style><div class="fsft-table"'))
+        assert path.read_text() != page and site.check_site(built) == []
+    finally:
+        path.write_text(page)
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
         ("outputs", "shows the outputs of 0 cells"),
         ("alt", "no alternative text"),
         ("script", "an output holds <script>"),
+        ("sheet", "an output holds <style>"),
         ("handler", "active attribute onclick"),
         ("remote", "<script> loads https://cdn.example/x.js"),
         ("style", "<link> loads //cdn.example/x.css"),
