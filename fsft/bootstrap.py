@@ -12,7 +12,6 @@ Intervals are percentile intervals, two-sided, with the confidence of ``fsft.sta
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fsft.statistics import CONFIDENCE, Difference
 
@@ -20,7 +19,7 @@ RESAMPLES = 2000
 _BLOCK = 100  # resamples at a time: their counts (100, n) stay small
 
 
-def bootstrap_mean(scores: ArrayLike, *, over_seeds: bool = True, resamples: int = RESAMPLES) -> Difference:
+def bootstrap_mean(scores: np.ndarray, *, over_seeds: bool = True, resamples: int = RESAMPLES) -> Difference:
     """The mean of scores (S, n) or (n,) with its interval, as a difference from zero.
 
     Args:
@@ -36,7 +35,7 @@ def bootstrap_mean(scores: ArrayLike, *, over_seeds: bool = True, resamples: int
 
 
 def bootstrap_difference(
-    a: ArrayLike, b: ArrayLike, *, over_seeds: bool = True, resamples: int = RESAMPLES
+    a: np.ndarray, b: np.ndarray, *, over_seeds: bool = True, resamples: int = RESAMPLES
 ) -> Difference:
     """The mean of ``a`` minus the mean of ``b`` with its interval: scores (S, n) or (n,) of the same n images.
 
@@ -60,7 +59,7 @@ def bootstrap_difference(
     return _interval(first.mean() - second.mean(), drawn[0] - drawn[1], (len(first), len(second)))
 
 
-def _rows(scores: ArrayLike) -> np.ndarray:
+def _rows(scores: np.ndarray) -> np.ndarray:
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
         raise ValueError(f"expected finite scores (seeds, images), found shape {rows.shape}: check the scores")
