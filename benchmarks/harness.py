@@ -87,7 +87,7 @@ def loop_of(
 ) -> Loop:
     """The package's own training loop on ``images``."""
     identity = {"slug": recipe.slug, "seed": 0, "precision": resolve_precision(precision, device)}
-    return Loop(recipe, identity, images, images, device, compile, max_steps=None)
+    return Loop(recipe, identity, images, images, device, compile, max_steps=None, workers=None)
 
 
 def our_steps(loop: Loop, count: int) -> None:

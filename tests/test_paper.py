@@ -66,7 +66,8 @@ def test_recipes_say_how_a_number_would_be_made() -> None:
 def test_recipes_of_the_package_use_these_names() -> None:
     """A recipe under another name would train, and its result would never meet the number it should."""
     for name, recipe in recipes.items():
-        if name.startswith(("table", "fig")) and recipe.origin is None and "-basic" not in name:
+        # Figure 1 has pictures and no numbers.
+        if name.startswith(("table", "fig4")) and recipe.origin is None and "-basic" not in name:
             assert name in paper.recipe_names
             cells = [cell for cell in paper.cells.values() if cell.recipe == name]
             assert all(cell.dataset == recipe.dataset for cell in cells)
