@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fsft import JointNet, augment, channel_statistics
+from fsft import JointNet, augment
 from fsft.files import write_atomically
 from fsft.probes import FOLDER, mask_recognition, padding_probe, quadrants_named
 from fsft.provenance import environment
@@ -37,7 +37,7 @@ def main() -> None:
     if not isinstance(model, JointNet):
         raise SystemExit(f"{options.run} has no joint classifiers to ask")
     train_set, test_set = recipe_data(Recipe.from_dict(result["recipe"]), options.data_dir)
-    statistics = channel_statistics(train_set.images)
+    statistics = train_set.statistics
     recognition = padding_probe(model, test_set.images.shape[-1], statistics)
     test_images = augment.normalize(test_set.images, *statistics)
     recognition["test images"] = mask_recognition(model, test_images).tolist()

@@ -4,19 +4,13 @@ import matplotlib
 
 matplotlib.use("agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from torch import nn
 
 from fsft import architecture_figures, backbones, charts, label_figures, plots, pyramid, wide
 
-
-@pytest.fixture(autouse=True)
-def _clean():
-    plots.style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_figures")
 
 
 def texts(fig):

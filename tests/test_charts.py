@@ -6,18 +6,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fsft import charts, plots
+from fsft import charts
 
-
-@pytest.fixture(autouse=True)
-def _clean():
-    plots.style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_figures")
 
 
 def test_joint_row_conditions_on_all_classes_and_draws_the_chosen_ones():

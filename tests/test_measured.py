@@ -21,9 +21,6 @@ def test_every_question_has_a_script_and_every_report_a_question():
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         question, device = path.stem.rsplit("-", 1)
         report = json.loads(path.read_text())
-        if question == "class_maps":  # a script of its own, for the CPU alone
-            assert report["rows"] and report["environment"]["device"]["type"] == device
-            continue
         assert question in QUESTIONS and report["question"] == question, path
         assert report["environment"]["device"]["type"] == device and report["rows"], path
         assert report["environment"]["versions"]["torch"] in conditions(report)
