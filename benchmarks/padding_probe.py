@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fsft import JointNet, augment
+from fsft import ImageSet, JointNet, augment
 from fsft.files import write_atomically
 from fsft.probes import FOLDER, mask_recognition, padding_probe, quadrants_named
 from fsft.provenance import environment
@@ -37,6 +37,8 @@ def main() -> None:
     if not isinstance(model, JointNet):
         raise SystemExit(f"{options.run} has no joint classifiers to ask")
     train_set, test_set = recipe_data(Recipe.from_dict(result["recipe"]), options.data_dir)
+    if not isinstance(test_set, ImageSet):
+        raise SystemExit(f"{options.run} was trained on images that do not fit into memory")
     statistics = train_set.statistics
     recognition = padding_probe(model, test_set.images.shape[-1], statistics)
     test_images = augment.normalize(test_set.images, *statistics)

@@ -63,7 +63,7 @@ def convolution_flops(dtype: torch.dtype, options: argparse.Namespace) -> float:
 
 def counted_step(loop: Loop) -> tuple[int, int]:
     """FLOPs and bytes moved by one step of the loop, from batch to gradients, in the loop's precision."""
-    batch = EpochBatches(loop.recipe, loop.images, loop.labels, (loop.mean, loop.std), 0, 0)[0]
+    batch = EpochBatches(loop.recipe, loop.images, loop.labels, loop.statistics, 0, 0)[0]
     loop.model.train()
     with FlopCounterMode(display=False) as flops, StepMeter() as meter:
         with loop.autocast():

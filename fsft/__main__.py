@@ -153,8 +153,8 @@ def _add_localize(commands: Any) -> None:
 
 
 def _add_data(commands: Any) -> None:
-    command = commands.add_parser("data", help="check or download data sets")
-    command.add_argument("action", choices=("check", "download"))
+    command = commands.add_parser("data", help="check, unpack or download data sets")
+    command.add_argument("action", choices=("check", "unpack", "download"))
     command.add_argument("name", help="such as cifar100, tiny-imagenet, cub200, imagefolder:PATH")
     command.add_argument("--data-dir", type=Path, default=Path("data"))
     command.set_defaults(command=handle_data)
@@ -343,6 +343,7 @@ def localize_run(options: argparse.Namespace) -> int:
 
 def handle_data(options: argparse.Namespace) -> int:
     from fsft.data import DataError, check_dataset, download_cifar100
+    from fsft.datasets.unpacking import unpack
 
     if options.action == "download":
         if options.name != "cifar100":
@@ -350,6 +351,8 @@ def handle_data(options: argparse.Namespace) -> int:
                 f"only cifar100 can be downloaded, found {options.name!r}; 'fsft data check' says how to get the others"
             )
         download_cifar100(options.data_dir)
+    if options.action == "unpack":
+        unpack(options.name, options.data_dir)
     print(check_dataset(options.name, options.data_dir))
     return 0
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fsft import augment, stream
 from fsft.cutout import cutout, cutout_centers
-from fsft.fileset import FileSet
+from fsft.datasets.fileset import FileSet
 from fsft.mixing import mixup, mixup_plan
 from fsft.recipe import Recipe
 

@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fsft.cifar import cifar100, download_cifar100, find_source
-from fsft.cub import cub200
-from fsft.fileset import IMAGE_SIZE, FileSet
-from fsft.imagefiles import image_folder
-from fsft.imageset import DataError, ImageSet, channel_statistics, problem
-from fsft.photodigits import photodigits
-from fsft.stanford import stanford_cars, stanford_dogs
-from fsft.tiny_imagenet import find_source as find_tiny_imagenet
-from fsft.tiny_imagenet import tiny_imagenet
+from fsft.datasets.cifar import cifar100, download_cifar100, find_source
+from fsft.datasets.cub import cub200
+from fsft.datasets.fileset import IMAGE_SIZE, FileSet
+from fsft.datasets.imagefiles import image_folder
+from fsft.datasets.imageset import DataError, ImageSet, channel_statistics, problem
+from fsft.datasets.photodigits import photodigits
+from fsft.datasets.stanford import stanford_cars, stanford_dogs
+from fsft.datasets.tiny_imagenet import find_source as find_tiny_imagenet
+from fsft.datasets.tiny_imagenet import tiny_imagenet
 
 __all__ = [
     "DataError",
@@ -53,7 +53,7 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
 
     ``photodigits``: options ``size``, ``seed``, ``background_correlation`` and ``background_contrast``; nothing is
     read from ``data_dir``. ``cifar100``: no options. ``tiny-imagenet``: option ``classes``, "all" or "available" (see
-    ``fsft.tiny_imagenet``). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
+    ``fsft.datasets.tiny_imagenet``). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
     their decoded images in ``data_dir``/.fsft-cache.
 
     Raises:
@@ -69,8 +69,9 @@ def load_files(
 
     Networks see squares of ``image_size`` pixels, see :mod:`fsft.stream` for how they are cut.
 
-    Each is the official archive, unpacked: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``, ``Annotation/`` and
-    the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``, in ``data_dir``.
+    Each is the official archive, unpacked (``fsft data unpack`` does it): ``CUB_200_2011/``, ``stanford-dogs/`` with
+    ``Images/``, ``Annotation/`` and the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``,
+    in ``data_dir``.
 
     Raises:
         DataError: the name or split is unknown, or the data is missing, incomplete or damaged.

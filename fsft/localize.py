@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from torch import Tensor
 
 from fsft import augment
 from fsft.cam import class_maps
-from fsft.data import ImageSet, channel_statistics
+from fsft.data import FileSet, ImageSet
 from fsft.evaluation import predict_all
 from fsft.framework import JointNet, PlainNet
-from fsft.imageset import fingerprint
 from fsft.localization import (
     RANDOMIZE,
+    box_masks,
     center_maps,
     localization_scores,
     randomized,
@@ -29,10 +28,12 @@ from fsft.localization import (
 from fsft.mapfile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
 from fsft.provenance import environment
 from fsft.recipe import Recipe
+from fsft.stream import as_shown
 from fsft.training import load_run, recipe_data
 
 DRAWS = 3  # of new parameters
 SANITY_IMAGES = 500
+PART = 500  # images in memory at once, with all their maps
 
 
 def localize(
@@ -71,19 +72,19 @@ def localize(
     run = load_run(result_path, Path(runs_dir) / stem, device)
     assert isinstance(run.model, PlainNet | JointNet)
     train_set, test_set = recipe_data(recipe, data_dir)
-    if not isinstance(train_set, ImageSet) or not isinstance(test_set, ImageSet):
-        raise ValueError(
-            f"expected a data set that fits into memory, found {recipe.dataset}: its maps cannot be scored"
-        )
     if test_set.sha256 != run.result["data"]["test_sha256"]:
         raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
-    scored_set = test_set if images is None else every(test_set, max(1, len(test_set) // images))
-    scores = map_scores(run.model, train_set, scored_set)
+    step = 1 if images is None else max(1, len(test_set) // images)
+    scores = map_scores(run.model, train_set, every(test_set, step))
     content = {
         "schema": SCHEMA,
         **{field: run.result[field] for field in ("recipe_name", "slug", "seed", "weights_sha256")},
-        "region": "box" if test_set.masks is None else "mask",
-        "data": {"test_sha256": test_set.sha256, "test_images": len(test_set), "scored_images": len(scored_set)},
+        "region": "mask" if getattr(test_set, "masks", None) is not None else "box",
+        "data": {
+            "test_sha256": test_set.sha256,
+            "test_images": len(test_set),
+            "scored_images": len(scores["scores"]["uniform"]["energy"]),
+        },
         **scores,
         **environment(device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -92,26 +93,56 @@ def localize(
     return content
 
 
-def map_scores(model: PlainNet | JointNet, train_set: ImageSet, test_set: ImageSet) -> dict[str, Any]:
-    """The fields ``scores``, ``correct`` and ``sanity`` of a file of `results/maps/`, for a network."""
-    statistics = channel_statistics(train_set.images)
-    images = augment.normalize(test_set.images, *statistics, channels_last=True)
-    truth = ground_truth(test_set)
-    modes = predict_all(model, test_set, statistics=statistics)
+def map_scores(
+    model: PlainNet | JointNet, train_set: ImageSet | FileSet, test_set: ImageSet | FileSet
+) -> dict[str, Any]:
+    """The fields ``scores``, ``correct`` and ``sanity`` of a file of `results/maps/`, for a network.
+
+    Only of images whose object the network sees, see :func:`visible`.
+    """
+    statistics = train_set.statistics
+    scores: dict[str, dict[str, list[int]]] = {}
+    correct: dict[str, str] = {}
+    for part in parts(test_set, PART):
+        answers = predict_all(model, part, statistics=statistics)
+        for mode, probabilities in answers.items():
+            hits = probabilities.argmax(1) == part.labels
+            correct[mode] = correct.get(mode, "") + "".join(str(int(hit)) for hit in hits)
+        truth = ground_truth(part)
+        for kind, maps in _maps(model, augment.normalize(part.images, *statistics, channels_last=True), part, answers):
+            for name, values in localization_scores(maps, **truth).items():
+                scores.setdefault(kind, {}).setdefault(name, []).extend(percent(values))
+    return {"scores": scores, "correct": correct, "sanity": sanity(model, statistics, test_set)}
+
+
+def parts(test_set: ImageSet | FileSet, size: int) -> Iterator[ImageSet]:
+    """A test set in memory, at most ``size`` images at a time, see :func:`visible`."""
+    for rows in torch.arange(len(test_set)).split(size):
+        part = visible(test_set.select(rows))
+        if len(part):
+            yield part
+
+
+def visible(data: ImageSet | FileSet) -> ImageSet:
+    """A set as a test shows it; of a ``FileSet``, those whose object lies outside the cut are left out."""
+    shown = as_shown(data)
+    if shown is data:
+        return shown
+    seen = box_masks(ground_truth(shown)["boxes"], *shown.images.shape[2:]).any(2).any(1)
+    return shown.select(seen.nonzero()[:, 0])
+
+
+def _maps(
+    model: PlainNet | JointNet, images: Tensor, part: ImageSet, modes: Iterable[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """The null models' maps and the network's, (B, H, W) each, with what they are called."""
     side = images.shape[-2:]
-    maps = {"uniform": uniform_maps(len(images), *side), "center": center_maps(len(images), *side)}
-    scores = {kind: _in_percent(localization_scores(values, **truth)) for kind, values in maps.items()}
+    yield "uniform", uniform_maps(len(images), *side)
+    yield "center", center_maps(len(images), *side)
     for method, mode, centered in explained_kinds(modes):
         asked = None if isinstance(model, PlainNet) else mode
-        found = class_maps(model, images, test_set.labels, method=method, mode=asked, centered=centered)
-        kind = f"{method}/{mode}" if centered else f"{method}-raw/{mode}"
-        scores[kind] = _in_percent(localization_scores(found, **truth))
-    hits = {mode: (values.argmax(1) == test_set.labels).tolist() for mode, values in modes.items()}
-    return {
-        "scores": scores,
-        "correct": {mode: "".join(str(int(hit)) for hit in values) for mode, values in hits.items()},
-        "sanity": sanity(model, images, test_set),
-    }
+        maps = class_maps(model, images, part.labels, method=method, mode=asked, centered=centered)
+        yield f"{method}/{mode}" if centered else f"{method}-raw/{mode}", maps
 
 
 def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str, bool]]:
@@ -134,17 +165,9 @@ def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str, bool]]:
     return kinds
 
 
-def every(images: ImageSet, step: int) -> ImageSet:
+def every(images: ImageSet | FileSet, step: int) -> ImageSet | FileSet:
     """Each ``step``-th image of a set."""
-    pixels, labels = images.images[::step], images.labels[::step]
-    return replace(
-        images,
-        images=pixels,
-        labels=labels,
-        sha256=fingerprint(pixels, labels, images.classes),
-        masks=None if images.masks is None else images.masks[::step],
-        boxes=None if images.boxes is None else images.boxes[::step],
-    )
+    return images.select(torch.arange(0, len(images), step))
 
 
 def ground_truth(images: ImageSet) -> dict[str, Tensor]:
@@ -160,21 +183,22 @@ def ground_truth(images: ImageSet) -> dict[str, Tensor]:
     raise ValueError(f"expected a test set with masks or boxes, found none in {images.name}: choose another data set")
 
 
-def sanity(model: PlainNet | JointNet, images: Tensor, test_set: ImageSet) -> dict[str, dict[str, float]]:
+def sanity(
+    model: PlainNet | JointNet, statistics: tuple[Tensor, Tensor], test_set: ImageSet | FileSet
+) -> dict[str, dict[str, float]]:
     """What is left of the Grad-CAM maps without the training: mean energy inside in percent, and rank correlation.
 
     On about :data:`SANITY_IMAGES` evenly chosen images, over :data:`DRAWS` draws of new parameters: "trained", "head"
     (new classifiers) and "all" (a new network). A joint classifier is asked for single inference.
     """
-    step = max(1, len(images) // SANITY_IMAGES)
-    images, test_set = images[::step], every(test_set, step)
-    labels, truth = test_set.labels, ground_truth(test_set)
-    trained = class_maps(model, images, labels, centered=True)
+    [some] = parts(every(test_set, max(1, len(test_set) // SANITY_IMAGES)), 2 * SANITY_IMAGES)
+    images, truth = augment.normalize(some.images, *statistics, channels_last=True), ground_truth(some)
+    trained = class_maps(model, images, some.labels, centered=True)
     found = {"trained": {"energy": 100 * float(localization_scores(trained, **truth)["energy"].mean())}}
     for what in RANDOMIZE:
         energies, correlations = [], []
         for draw in range(DRAWS):
-            maps = class_maps(randomized(model, what, seed=draw), images, labels, centered=True)
+            maps = class_maps(randomized(model, what, seed=draw), images, some.labels, centered=True)
             energies.append(localization_scores(maps, **truth)["energy"].mean())
             correlations.append(rank_correlation(maps, trained).mean())
         found[what] = {"energy": 100 * float(np.mean(energies)), "rank_correlation": float(np.mean(correlations))}
@@ -182,7 +206,3 @@ def sanity(model: PlainNet | JointNet, images: Tensor, test_set: ImageSet) -> di
         kind: {name: round(value, 4) for name, value in {**values, "images": len(images)}.items()}
         for kind, values in found.items()
     }
-
-
-def _in_percent(scores: dict[str, np.ndarray]) -> dict[str, list[int]]:
-    return {name: percent(values) for name, values in scores.items()}

@@ -93,9 +93,9 @@ LOOKS = {
 
 
 def table2_curves(ledger: Ledger, family: str) -> dict[str, dict[str, np.ndarray]]:
-    """Curves of Table 2's pairs for :func:`fsft.charts.curve_panels` with :data:`LOOKS`; missing runs are left out.
+    """Curves of Table 2's pairs for ``curve_panels`` of :mod:`fsft.figures.charts` with :data:`LOOKS`.
 
-    Without FSFT a network answers as in the paper's table, which is aggregated for SLA.
+    Missing runs are left out. Without FSFT a network answers as in the paper's table, which is aggregated for SLA.
     """
     panels = {}
     for title, without, mode, with_fsft in _PANELS:

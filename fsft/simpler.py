@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch.nn import functional as F
 
-from fsft.imageset import DataError, ImageSet, fingerprint
+from fsft.datasets.imageset import DataError, ImageSet, fingerprint
 
 
 def faded(data: ImageSet, contrast: float = 0.3) -> ImageSet:

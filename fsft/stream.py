@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from fsft.fileset import FileSet
-from fsft.imageset import DataError, ImageSet
+from fsft.datasets.fileset import FileSet
+from fsft.datasets.imageset import DataError, ImageSet
 
 RESIZED = 256
 # As a part of SeedSequence's key; the streams of fsft.augment have keys of two numbers, so nothing can coincide.
@@ -105,12 +107,35 @@ def batches(
         yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
-def images_at(images: ImageSet | FileSet, rows: Tensor) -> Tensor:
-    """Some images of a set as a test shows them, uint8 (n, 3, H, W); those of a ``FileSet`` are decoded now."""
-    if isinstance(images, ImageSet):
-        return images.images[rows]
-    samples = Samples(images, evaluation_transform(images.image_size))
-    return torch.cat([pixels for pixels, _ in batches(samples, [rows.tolist()], workers=0)])
+def as_shown(data: ImageSet | FileSet) -> ImageSet:
+    """A set as a test shows it: the images of a ``FileSet`` decoded and cut, its boxes cut with them.
+
+    All of it will be in memory, so ``select`` some first. A box that lies outside the cut has no area. The set keeps
+    the digest that it had.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    if isinstance(data, ImageSet):
+        return data
+    transform = evaluation_transform(data.image_size)
+
+    def cut(index: int) -> tuple[Tensor, Tensor]:
+        image = data.image(index)
+        box = tv_tensors.BoundingBoxes(data.boxes[index], format="XYXY", canvas_size=(image.height, image.width))
+        return transform(image, box)
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        pixels, boxes = zip(*pool.map(cut, range(len(data))), strict=True)
+    return ImageSet(
+        name=data.name,
+        split=data.split,
+        images=torch.stack(pixels),
+        labels=data.labels,
+        classes=data.classes,
+        sha256=data.sha256,
+        boxes=torch.cat([box.as_subclass(Tensor) for box in boxes]),
+    )
 
 
 def _leave_the_group(worker: int) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsft import cifar, cifar_archive
-from fsft.cifar_archive import ARCHIVE, FOLDER, MD5
 from fsft.data import DataError, load_dataset
+from fsft.datasets import cifar, cifar_archive
+from fsft.datasets.cifar_archive import ARCHIVE, FOLDER, MD5
 
 CLASSES = ("apple", "bear", "worm")
 PER_CLASS = {"train": 3, "test": 2}

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from fsft import cub, stanford
+from fsft.datasets import cub, stanford
 
 
 def picture(path: Path, width: int = 40, height: int = 30) -> None:

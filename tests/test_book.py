@@ -25,7 +25,7 @@ from fsft.book import lint, run, schedule, site, stage
 from fsft.book.notebook import comparable
 from fsft.book.plan import plan_jobs
 from fsft.book.run import NotebookError
-from fsft.explorer import STYLE
+from fsft.figures.explorer import STYLE
 
 
 def test_hostile_parameters_start_no_kernel(tmp_path, monkeypatch, capsys):

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from fake_runs import fake_result, seeds, with_file
 
-from fsft import budget_charts, budgets, paper
+from fsft import budgets, paper
+from fsft.figures import budget_charts
 from fsft.findings import BUDGETS, beta_side, map_recipe
 from fsft.results import Ledger
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from fsft import architecture_figures, backbones, charts, label_figures, plots, pyramid, wide
+from fsft import backbones, plots, pyramid, wide
+from fsft.figures import architecture_figures, charts, label_figures
 
 pytestmark = pytest.mark.usefixtures("book_figures")
 

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pytest
 
-from fsft import charts
+from fsft.figures import charts
 
 pytestmark = pytest.mark.usefixtures("book_figures")
 

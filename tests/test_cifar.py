@@ -24,9 +24,9 @@ from cifar_miniature import (
 )
 from PIL import Image
 
-from fsft import cifar, cifar_archive, imagefiles
-from fsft.cifar_archive import ARCHIVE, ARCHIVE_BYTES, FOLDER, MD5
 from fsft.data import channel_statistics, check_dataset, load_dataset
+from fsft.datasets import cifar, cifar_archive, imagefiles
+from fsft.datasets.cifar_archive import ARCHIVE, ARCHIVE_BYTES, FOLDER, MD5
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from cifar_miniature import (
     write_folder,
 )
 
-from fsft import cifar_archive
-from fsft.cifar_archive import ARCHIVE, FOLDER
 from fsft.data import DataError, download_cifar100, load_dataset
+from fsft.datasets import cifar_archive
+from fsft.datasets.cifar_archive import ARCHIVE, FOLDER
 
 
 @pytest.fixture

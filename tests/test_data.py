@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsft.data import DataError, channel_statistics, load_dataset
-from fsft.imageset import fingerprint, image_set
+from fsft.datasets.imageset import fingerprint, image_set
 
 CLASSES = ("cat", "dog", "hen")
 

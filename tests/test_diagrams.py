@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fsft import diagrams, joint_labels, masked_average_pool, quadrant_masks
+from fsft import joint_labels, masked_average_pool, quadrant_masks
+from fsft.figures import diagrams
 
 
 @pytest.fixture(autouse=True)

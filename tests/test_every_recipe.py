@@ -7,9 +7,10 @@ import fine_grained
 import pytest
 import test_tiny_imagenet
 
-from fsft import paper, tiny_imagenet
+from fsft import paper
 from fsft.__main__ import main
 from fsft.catalog import recipes
+from fsft.datasets import tiny_imagenet
 from fsft.recipe import FINE_GRAINED
 
 

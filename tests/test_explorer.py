@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fsft.book.outputs import check_html, without_pictures
-from fsft.explorer import GROUPS, MOST, STYLE, explorer
+from fsft.figures.explorer import GROUPS, MOST, STYLE, explorer
 
 IMAGES = [np.full((8, 8, 3), 40 * k, dtype=np.uint8) for k in range(2)]
 NETWORKS, VIEWS = ("baseline", "FSFT <i>"), ("all", "left dropped", "right dropped")
@@ -73,6 +73,6 @@ def test_choices_that_do_not_fit_are_refused(changes, message):
 
 
 def test_too_many_bytes_are_refused(monkeypatch):
-    monkeypatch.setattr("fsft.explorer.MAX_BYTES", 100)
+    monkeypatch.setattr("fsft.figures.explorer.MAX_BYTES", 100)
     with pytest.raises(ValueError, match="bytes of pictures"):
         example()

@@ -76,7 +76,7 @@ def test_check_decodes_every_image(roots, tmp_path, name):
     [
         ("cub200", r"download https://data.caltech.edu/\S+ \(MD5 97eceeb196236b17998738112f37df78\)"),
         ("stanford-dogs", "download images.tar, annotation.tar, lists.tar from http://vision.stanford.edu"),
-        ("stanford-cars", "cars_test_annos_withlabels.mat there; the official page no longer offers them"),
+        ("stanford-cars", "cars_test_annos_withlabels.mat into .* run `fsft data unpack stanford-cars .*no longer"),
     ],
 )
 def test_what_is_missing_and_how_to_get_it(roots, tmp_path, name, remedy):
@@ -86,9 +86,7 @@ def test_what_is_missing_and_how_to_get_it(roots, tmp_path, name, remedy):
 
 def test_an_archive_that_is_there_only_needs_unpacking(tmp_path):
     (tmp_path / "CUB_200_2011.tgz").touch()
-    assert error_of_loading("cub200", tmp_path).endswith(
-        f"; run `tar -xzf {tmp_path / 'CUB_200_2011.tgz'} -C {tmp_path}`"
-    )
+    assert error_of_loading("cub200", tmp_path).endswith(f"; run `fsft data unpack cub200 --data-dir {tmp_path}`")
 
 
 def test_every_missing_piece_is_named(roots, tmp_path):

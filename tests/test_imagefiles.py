@@ -13,9 +13,9 @@ import torch
 import torchvision.transforms.v2 as tv
 from PIL import Image
 
-from fsft import cache, imagefiles
 from fsft.data import DataError, channel_statistics, check_dataset, load_dataset
-from fsft.imageset import fingerprint
+from fsft.datasets import cache, imagefiles
+from fsft.datasets.imageset import fingerprint
 
 CLASSES = ("cat", "dog", "hen")
 

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from fine_grained import picture
 
 import fsft.training
 from fsft.__main__ import main
 from fsft.cam import class_maps
 from fsft.catalog import recipes
+from fsft.datasets.fileset import file_set
 from fsft.localization import SCORES, localization_scores
 from fsft.localize import localize, map_scores
 from fsft.mapfile import load_map_scores, percent, write_map_scores
@@ -70,6 +72,37 @@ def test_the_file_holds_what_the_scores_of_the_runs_weights_are(run, scored):
         maps = class_maps(model, images, test_set.labels, method=method, mode=mode, centered=True)
         energy = localization_scores(maps, boxes=test_set.boxes)["energy"]
         np.testing.assert_allclose(100 * energy, content["scores"][same]["energy"], atol=0.51)
+
+
+def test_streamed_images_are_scored_as_the_network_sees_them(tmp_path, monkeypatch):
+    """Of 8 test images, two have their object outside the part that is cut out; parts of 3 images change nothing."""
+    names = [f"{number}.jpg" for number in range(16)]
+    for name in names:
+        picture(tmp_path / name, width=40, height=20)
+    boxes = [(0, 0, 3, 20) if number in (9, 12) else (10, 5, 30, 15) for number in range(16)]
+
+    def split(name, part):
+        labels = [number % 2 for number in range(16)][part]
+        data = file_set("pictures", name, tmp_path, names[part], labels, ("even", "odd"), boxes[part], "write it again")
+        return replace(data, image_size=16)
+
+    data = split("train", slice(8)), split("test", slice(8, 16))
+    recipe, places = (
+        tiny.recipe("fsft", epochs=1, batch_size=4),
+        {name: tmp_path / name for name in ("runs_dir", "results_dir")},
+    )
+    fsft.training.train(recipe, 0, data=data, progress="none", workers=0, **places)
+    monkeypatch.setattr("fsft.localize.recipe_data", lambda *_: data)
+    whole = localize(recipe, 0, **places)
+    monkeypatch.setattr("fsft.localize.PART", 3)
+    parts = localize(recipe, 0, **places)
+    assert whole["region"] == "box" and whole["data"]["test_images"] == 8 and whole["data"]["scored_images"] == 6
+    assert len(whole["correct"]["si"]) == 6 and verify(places["results_dir"]) == []
+    for kind, scores in whole["scores"].items():
+        for name, values in scores.items():
+            np.testing.assert_allclose(parts["scores"][kind][name], values, atol=1)
+    # Resized to 36 x 18 pixels, the box has 18 x 9, of which the central 16 x 16 of the image hold 16 x 9.
+    np.testing.assert_allclose(whole["scores"]["uniform"]["energy"], 100 * 9 / 16, atol=1)
 
 
 def test_some_images_are_evenly_chosen(scored, run):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from fsft import map_figures
+from fsft.figures import map_figures
 
 
 @pytest.fixture(autouse=True)

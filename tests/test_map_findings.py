@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from fake_runs import fake_result, with_file
 
-from fsft.localization_figures import distributions_alt, overlays, score_distributions, shortcut_figure
+from fsft.figures.localization_figures import distributions_alt, overlays, score_distributions, shortcut_figure
 from fsft.map_findings import answer, by_seed, compare, comparison_frame, shortcut_frame
 from fsft.statistics import summarize, welch
 

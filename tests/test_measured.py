@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsft import cost_plots
+from fsft.figures import cost_plots
 from fsft.measured import conditions, measured
 
 ROOT = Path(__file__).parent.parent

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fsft import photodigits as pd
-from fsft.imageset import DataError, close_ups
-from fsft.photodigits import photodigits
+from fsft.datasets import photodigits as pd
+from fsft.datasets.imageset import DataError, close_ups
+from fsft.datasets.photodigits import photodigits
 
 PHOTOS_SHA256 = "99310b92a8963a4b9118f3a93695bf9d2f7c20a03361f1962972901ccd5560da"
 TRAIN_SHA256 = "0985af719cecd3ab90fb3c65b7185f47666dfa22cdea25ba48e21fbc06f06337"

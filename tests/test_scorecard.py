@@ -2,8 +2,9 @@ import pandas as pd
 import pytest
 from fake_runs import fake_result, seeds, with_file
 
-from fsft import forest, overview, plots, scorecard
+from fsft import overview, plots, scorecard
 from fsft.catalog import recipes
+from fsft.figures import forest
 from fsft.results import Ledger
 
 FSFT, BASE = recipes["table1/resnet56/fsft"], recipes["table1/resnet56/baseline"]

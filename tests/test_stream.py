@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from fsft.data import DataError, load_files
-from fsft.stream import Samples, batches, evaluation_transform, image_seed, in_order, training_transform
+from fsft.datasets.fileset import file_set
+from fsft.localization import box_masks
+from fsft.stream import Samples, as_shown, batches, evaluation_transform, image_seed, in_order, training_transform
 
 
 @pytest.fixture
@@ -107,3 +110,29 @@ def test_a_damaged_image_is_one_sentence_even_from_a_worker(files, workers):
 
 def test_the_last_batch_of_a_test_may_be_smaller():
     assert [list(part) for part in in_order(5, 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_boxes_are_cut_with_their_images(tmp_path):
+    """A white rectangle on black, in wide and in high images: the box still frames it after resizing and cutting."""
+    boxes = [(30, 20, 80, 60), (10, 50, 90, 100), (0, 0, 70, 40)]
+    for number, (x0, y0, x1, y1) in enumerate(boxes):
+        image = Image.new("RGB", [(140, 100), (100, 160), (200, 100)][number])
+        image.paste((255, 255, 255), (x0, y0, x1, y1))
+        image.save(tmp_path / f"{number}.png")
+    names = [f"{number}.png" for number in range(3)]
+    data = replace(file_set("boxes", "test", tmp_path, names, [0, 0, 0], ["a"], boxes, "write it again"), image_size=64)
+    shown = as_shown(data)
+    expected = Samples(data, evaluation_transform(64))
+    for index in range(3):
+        assert torch.equal(shown.images[index], expected[index][0])
+        inside = box_masks(shown.boxes[index : index + 1], 64, 64)[0]
+        white = shown.images[index].float().mean(0) / 255
+        assert white[inside].mean() > 0.9 and white[~inside].mean() < 0.05
+    assert shown.boxes[2, 0] == 0, "what the cut left out is no part of the box"
+    assert as_shown(shown) is shown
+
+
+def test_selected_files_keep_what_belongs_to_them(files):
+    chosen = files.select(torch.tensor([2, 0]))
+    assert chosen.names == (files.names[2], files.names[0]) and torch.equal(chosen.parts[1], files.parts[0])
+    assert torch.equal(as_shown(chosen).images, as_shown(files).images[[2, 0]])

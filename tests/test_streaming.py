@@ -14,7 +14,7 @@ from fsft.batches import EpochBatches, streamed_batches
 from fsft.catalog import recipes
 from fsft.checkpoint import load_state
 from fsft.data import DataError, load_files, load_split
-from fsft.fileset import file_set
+from fsft.datasets.fileset import file_set
 from fsft.loop import TrainingStoppedError
 from fsft.stream import Samples, evaluation_transform
 from fsft.training import load_weights, recipe_data

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fsft import tiny_imagenet
 from fsft.data import DataError, check_dataset, load_dataset
+from fsft.datasets import tiny_imagenet
 
 # In the order of wnids.txt, which is neither the alphabet's nor that of words.txt.
 WNIDS = ("n02124075", "n01443537", "n04540053")

@@ -1,8 +1,8 @@
 """What an output of a notebook may hold, and its clean form.
 
 MyST-NB writes HTML outputs into the page as they are, so what an output may hold is decided here: plain text,
-PNG figures with alternative text, the tables of `fsft.plots.table`, and the explorer of `fsft.explorer`, with its own
-style sheet and no other. Everything else stops the build.
+PNG figures with alternative text, the tables of `fsft.plots.table`, and the explorer of `fsft.figures.explorer`, with
+its own style sheet and no other. Everything else stops the build.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TABLE_TAGS: Mapping[str, frozenset[str]] = {
     "td": frozenset({"class"}),
     "a": frozenset({"href"}),
 }
-# And those of `fsft.explorer.explorer`.
+# And those of `fsft.figures.explorer.explorer`.
 _EXPLORER_TAGS: Mapping[str, frozenset[str]] = {
     "div": frozenset({"class", "role", "aria-label"}),
     "style": frozenset(),
@@ -134,7 +134,7 @@ def _last_of_carriage_returns(text: str) -> str:
 
 
 def check_html(text: str) -> None:
-    """Raise OutputError unless `text` is made of nothing but what `fsft.plots.table` or `fsft.explorer` writes.
+    """Raise OutputError unless `text` is made of nothing but what `fsft.plots.table` or `fsft.figures.explorer` writes.
 
     The elements are written out again from the parse and must give the same characters, so that no browser
     can read the text in another way than this parser did.
@@ -194,7 +194,7 @@ class _OwnHtmlParser(HTMLParser):
         if not self.open_tags:
             raise OutputError("an HTML output holds text outside a table")
         if self.open_tags[-1] == "style":
-            from fsft.explorer import STYLE  # draws with matplotlib, which only an explorer needs here
+            from fsft.figures.explorer import STYLE  # draws with matplotlib, which only an explorer needs here
 
             if data != STYLE:
                 raise OutputError("an HTML output holds a style sheet that is not the explorer's")

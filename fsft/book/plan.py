@@ -16,8 +16,8 @@ from fsft.book.params import ParameterError, check_parameters, declared_paramete
 from fsft.book.run import Job
 from fsft.book.stage import commit_note
 
-# Seconds for one cell: far above what a chapter needs, there to end what hangs.
-CELL_TIMEOUT = {"quick": 300, "laptop": 2400, "paper": 7 * 86400}
+# Seconds for one cell: far above what a chapter needs even on a slow, busy machine, there to end what hangs.
+CELL_TIMEOUT = {"quick": 1200, "laptop": 2400, "paper": 7 * 86400}
 _KEY_FORMAT = 1
 
 
@@ -71,9 +71,10 @@ def plan_jobs(
 def _shared_digest(root: Path) -> bytes:
     """Digest of what every page depends on: package, results, benchmarks' reports, lock, and installed versions."""
     digest = hashlib.sha256(f"{_KEY_FORMAT} {sorted(probe.versions().items())}".encode())
-    files = [root / "requirements.txt", *root.glob("fsft/*.py"), *root.glob("results/**/*.json")]
-    files += root.glob("benchmarks/results/*.json")
-    files += [root / "fsft" / "book" / f"{name}.py" for name in ("notebook", "outputs", "params", "probe", "run")]
+    files = [root / "requirements.txt", *root.glob("results/**/*.json"), *root.glob("benchmarks/results/*.json")]
+    executing = [f"fsft/book/{name}.py" for name in ("notebook", "outputs", "params", "probe", "run")]
+    for pattern in ("fsft/*.py", "fsft/datasets/*.py", "fsft/figures/*.py", *executing):
+        files += root.glob(pattern)
     for path in sorted(path for path in files if path.is_file()):
         digest.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.digest()

@@ -23,7 +23,7 @@ from fsft.book.run import Job, NotebookError, job_json
 from fsft.book.stage import BookError, toc_notebooks
 
 # Seconds for one notebook: far above what a chapter needs, there to end what hangs.
-NOTEBOOK_TIMEOUT = {"quick": 600, "laptop": 3600, "paper": 14 * 86400}
+NOTEBOOK_TIMEOUT = {"quick": 2400, "laptop": 3600, "paper": 14 * 86400}
 _HEARTBEAT = 30.0
 _GIB_PER_KERNEL = 2
 

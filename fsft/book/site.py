@@ -113,7 +113,7 @@ def _is_explorers_style(element: Tag) -> bool:
     """Whether it is the one style sheet that an output may bring along."""
     if element.name != "style":
         return False
-    from fsft.explorer import STYLE  # draws with matplotlib, which only an explorer needs here
+    from fsft.figures.explorer import STYLE  # draws with matplotlib, which only an explorer needs here
 
     return element.get_text() == STYLE
 

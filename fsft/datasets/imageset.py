@@ -63,15 +63,18 @@ class ImageSet:
         Subsets of one seed are nested: the 20 images a class has in ``subset(20, s)`` are among those of
         ``subset(50, s)``.
         """
-        chosen = balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}")
-        images, kept = self.images[chosen], self.labels[chosen]
+        return self.select(balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}"))
+
+    def select(self, rows: Tensor) -> ImageSet:
+        """The images with the indices ``rows`` (k,), in this order, with their ground truth."""
+        images, labels = self.images[rows], self.labels[rows]
         return replace(
             self,
             images=images,
-            labels=kept,
-            sha256=fingerprint(images, kept, self.classes),
-            masks=None if self.masks is None else self.masks[chosen],
-            boxes=None if self.boxes is None else self.boxes[chosen],
+            labels=labels,
+            sha256=fingerprint(images, labels, self.classes),
+            masks=None if self.masks is None else self.masks[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
         )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsft.cache import cached
-from fsft.cifar_archive import ARCHIVE, FIX, FOLDER, MD5, read_archive
-from fsft.imagefiles import decode, folder_entries, list_tree
-from fsft.imageset import ImageSet, image_set, problem
+from fsft.datasets.cache import cached
+from fsft.datasets.cifar_archive import ARCHIVE, FIX, FOLDER, MD5, read_archive
+from fsft.datasets.imagefiles import decode, folder_entries, list_tree
+from fsft.datasets.imageset import ImageSet, image_set, problem
 
 TREE = "cifar100"
 # Fingerprints of the decoded images in canonical order: a class-folder tree has no MD5 of its own to check.

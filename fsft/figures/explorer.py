@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fsft import plots
-from fsft.map_figures import overlay
+from fsft.figures.map_figures import overlay
 
 GROUPS = ("image", "network", "view")
 MOST = 10  # options in a group: the style sheet has a rule for each

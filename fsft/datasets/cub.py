@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fsft.fileset import FileSet, file_set, require
-from fsft.imageset import problem
-from fsft.official import Unpacked
+from fsft.datasets.fileset import FileSet, file_set, require
+from fsft.datasets.imageset import problem
+from fsft.datasets.official import Unpacked
 
 NAME = "cub200"
 FOLDER = "CUB_200_2011"
@@ -29,7 +29,7 @@ def cub200(split: str, data_dir: Path) -> FileSet:
         DataError: something is missing, incomplete or damaged.
     """
     archive = data_dir / ARCHIVE
-    unpack = f"`tar -xzf {archive} -C {data_dir}`"
+    unpack = f"`fsft data unpack {NAME} --data-dir {data_dir}`"
     fix = f"run {unpack}" if archive.is_file() else f"download {URL} (MD5 {MD5}) to {archive} and run {unpack}"
     root = data_dir / FOLDER
     require(root, ("images", *LISTS, PARTS), fix)

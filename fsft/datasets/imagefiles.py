@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fsft.cache import cached
-from fsft.imageset import DataError, ImageSet, image_set, problem
+from fsft.datasets.cache import cached
+from fsft.datasets.imageset import DataError, ImageSet, image_set, problem
 
 # Only these decoders are offered to a file, whatever its content says it is.
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP")

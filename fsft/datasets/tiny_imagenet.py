@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from fsft.cache import cached
-from fsft.imagefiles import ImageTree, decode, folder_entries
-from fsft.imageset import ImageSet, image_set, problem
-from fsft.official import Packed, Unpacked, open_zip
+from fsft.datasets.cache import cached
+from fsft.datasets.imagefiles import ImageTree, decode, folder_entries
+from fsft.datasets.imageset import ImageSet, image_set, problem
+from fsft.datasets.official import Packed, Unpacked, open_zip
 
 NAME = "tiny-imagenet"
 FOLDER = "tiny-imagenet-200"

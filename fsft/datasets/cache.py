@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsft.imageset import ImageSet, fingerprint
+from fsft.datasets.imageset import ImageSet, fingerprint
 
 FOLDER = ".fsft-cache"
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fsft import plots
-from fsft.map_figures import MAP_CMAP
+from fsft.figures.map_figures import MAP_CMAP
 
 _LOOKS = {
     "Baseline": (plots.BLACK, "o", "-"),

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsft.imagefiles import FORMATS
-from fsft.imageset import balanced, problem
+from fsft.datasets.imagefiles import FORMATS
+from fsft.datasets.imageset import balanced, problem
 
 IMAGE_SIZE = 224
 # Of ImageNet's training images, as every torchvision network has them.
@@ -81,14 +81,17 @@ class FileSet:
 
     def subset(self, per_class: int, seed: int) -> FileSet:
         """A random subset with ``per_class`` images of every class, as :meth:`fsft.ImageSet.subset` draws it."""
-        chosen = balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}")
+        return self.select(balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}"))
+
+    def select(self, rows: Tensor) -> FileSet:
+        """The files with the indices ``rows`` (k,), in this order."""
         return replace(
             self,
-            names=tuple(self.names[index] for index in chosen.tolist()),
-            sizes=tuple(self.sizes[index] for index in chosen.tolist()),
-            labels=self.labels[chosen],
-            boxes=self.boxes[chosen],
-            parts=None if self.parts is None else self.parts[chosen],
+            names=tuple(self.names[index] for index in rows.tolist()),
+            sizes=tuple(self.sizes[index] for index in rows.tolist()),
+            labels=self.labels[rows],
+            boxes=self.boxes[rows],
+            parts=None if self.parts is None else self.parts[rows],
         )
 
     def report(self) -> list[str]:

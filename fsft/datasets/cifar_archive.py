@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fsft.imageset import problem
+from fsft.datasets.imageset import problem
 
 ARCHIVE = "cifar-100-python.tar.gz"
 FOLDER = "cifar-100-python"

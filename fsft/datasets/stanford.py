@@ -13,16 +13,26 @@ from xml.etree import ElementTree
 import numpy as np
 from scipy.io import loadmat
 
-from fsft.fileset import FileSet, below, file_set, require
-from fsft.imageset import problem
-from fsft.official import Unpacked
+from fsft.datasets.fileset import FileSet, below, file_set, require
+from fsft.datasets.imageset import problem
+from fsft.datasets.official import Unpacked
 
 DOGS = "stanford-dogs"
 DOGS_URL = "http://vision.stanford.edu/aditya86/ImageNetDogs"
+DOGS_ARCHIVES = {
+    "images.tar": "1bb1f2a596ae7057f99d7d75860002ef",
+    "annotation.tar": "4298cc0031f6bc6e74612ac83b5988e2",
+    "lists.tar": "edbb9f16854ec66506b5f09b583e0656",
+}
 DOGS_IMAGES = {"train": 12_000, "test": 8_580}
 DOGS_CLASSES = 120
 CARS = "stanford-cars"
 CARS_FOLDER = "stanford_cars"
+CARS_ARCHIVES = {
+    "cars_train.tgz": "065e5b463ae28d29e77c1b4b166cfe61",
+    "cars_test.tgz": "4ce7ebf6a94d07f1952d94dd34c4d501",
+    "car_devkit.tgz": "c3b158d763b6e2245038c8ad08e45376",
+}
 CARS_IMAGES = {"train": 8_144, "test": 8_041}
 CARS_CLASSES = 196
 # Larger than any of the official lists, which are below 1 MB.
@@ -38,10 +48,9 @@ def stanford_dogs(split: str, data_dir: Path) -> FileSet:
         DataError: something is missing, incomplete or damaged.
     """
     root = data_dir / DOGS
-    archives = ("images.tar", "annotation.tar", "lists.tar")
-    there = all((root / name).is_file() for name in archives)
-    unpack = f"run `for f in images annotation lists; do tar -xf {root}/$f.tar -C {root}; done`"
-    fix = unpack if there else f"download {', '.join(archives)} from {DOGS_URL}/ into {root} and {unpack}"
+    unpack = f"run `fsft data unpack {DOGS} --data-dir {data_dir}`"
+    there = all((root / name).is_file() for name in DOGS_ARCHIVES)
+    fix = unpack if there else f"download {', '.join(DOGS_ARCHIVES)} from {DOGS_URL}/ into {root} and {unpack}"
     require(root, ("Images", "Annotation", "train_list.mat", "test_list.mat"), fix)
     files = Unpacked(root, fix)
     content = _mat(files, f"{split}_list.mat", ("file_list", "labels"))
@@ -69,8 +78,9 @@ def stanford_cars(split: str, data_dir: Path) -> FileSet:
     """
     root = data_dir / CARS_FOLDER
     fix = (
-        f"unpack cars_train.tgz, cars_test.tgz and car_devkit.tgz into {root} with `tar -xzf FILE -C {root}`, and put "
-        "cars_test_annos_withlabels.mat there; the official page no longer offers them, so take a copy of the originals"
+        f"put {', '.join(CARS_ARCHIVES)} and cars_test_annos_withlabels.mat into {root} and run "
+        f"`fsft data unpack {CARS} --data-dir {data_dir}`; the official page no longer offers them, so take a copy of "
+        "the originals"
     )
     labeled = "cars_test_annos_withlabels.mat"
     # Copies of the data set have it in either place.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fsft.imageset import ImageSet, image_set, problem
+from fsft.datasets.imageset import ImageSet, image_set, problem
 
 SIZE = 32
 DIGIT_SIZES = range(12, 23)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fsft.imagefiles import folder_entries
-from fsft.imageset import problem
+from fsft.datasets.imagefiles import folder_entries
+from fsft.datasets.imageset import problem
 
 TEXT_LIMIT = 64_000_000
 

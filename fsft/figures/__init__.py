@@ -1,0 +1,1 @@
+"""Figures of the chapters; the look that they share, and the tables, are in :mod:`fsft.plots`."""
