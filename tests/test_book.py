@@ -5,8 +5,10 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,6 +223,18 @@ def test_a_notebook_that_hangs_is_ended_with_all_its_children(monkeypatch):
     monkeypatch.setattr(schedule, "last_seconds", lambda _: None)
     with pytest.raises(NotebookError, match=r"01_a: still running after 0\.5 s"):
         schedule._run_all([SimpleNamespace(source="a")], 1, {}, lambda _: None)
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_build_that_is_terminated_ends_its_kernels(monkeypatch):
+    monkeypatch.setattr(schedule, "_start", sleeper)
+    monkeypatch.setattr(schedule, "last_seconds", lambda _: None)
+    before = signal.getsignal(signal.SIGTERM)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(SystemExit) as ended:
+        schedule._run_all([SimpleNamespace(source="a")], 1, {}, lambda _: None)
+    assert ended.value.code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) == before
     assert psutil.Process().children(recursive=True) == []
 
 

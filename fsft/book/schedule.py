@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def _run_all(todo: Sequence[Job], workers: int, environment: Mapping[str, str], 
     if todo:
         eta = _eta(_remaining(todo, [], estimate, workers))
         say(f"executing {len(todo)} notebooks, {workers} at a time{eta}")
-    with tempfile.TemporaryDirectory(prefix="fsft-book-") as folder:
+    with _sigterm_as_exit(), tempfile.TemporaryDirectory(prefix="fsft-book-") as folder:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
@@ -140,6 +141,19 @@ def _run_all(todo: Sequence[Job], workers: int, environment: Mapping[str, str], 
         finally:
             for item in running:
                 _end(item.process)
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM raises SystemExit, as Ctrl-C raises KeyboardInterrupt, so that no kernel outlives this program."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _start(job: Job, folder: Path, environment: Mapping[str, str]) -> _Running:
