@@ -18,13 +18,19 @@ def quadrant_masks(height: int, width: int) -> Tensor:
     ``f = sum_j (f - f * M_j)``, the identity below eq. 1.
 
     Args:
-        height, width: spatial size of the feature map in positions, at least 1 each.
+        height, width: spatial size of the feature map in positions, at least 2 each.
 
     Returns:
         float32 tensor of shape (5, height, width) with values 0 and 1.
+
+    Raises:
+        ValueError: a map with a side of 1, of which some masks would drop nothing and others everything.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"expected a feature map of at least 1 x 1, found {height} x {width}")
+    if height < 2 or width < 2:
+        raise ValueError(
+            f"expected a feature map of at least 2 x 2 places, one for each quadrant, found {height} x {width}: "
+            "tap an earlier stage, or use larger images"
+        )
     masks = torch.ones(5, height, width)
     top, bottom = slice(0, height // 2), slice(height // 2, height)
     left, right = slice(0, width // 2), slice(width // 2, width)

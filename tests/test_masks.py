@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fsft import JointNet, PlainNet, apply_masks, backbone, joint_labels, masked_average_pool, quadrant_masks
 from fsft.cost import saved_activation_bytes
 
-sizes = st.integers(1, 9)
+sizes = st.integers(2, 9)
 
 
 @st.composite
@@ -45,14 +45,14 @@ def test_closed_form_keeps_the_dtype(dtype):
 
 @given(sizes, sizes)
 def test_dropped_parts_add_up_to_the_whole(height, width):
-    """The identity below eq. 1, odd sizes and 1 x 1 included."""
+    """The identity below eq. 1, odd sizes included."""
     features = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     masked = apply_masks(features, quadrant_masks(height, width))
     assert torch.equal((features[:, None] - masked[:, 1:]).sum(1), features)
     assert torch.equal(masked[:, 0], features)
 
 
-@given(st.integers(1, 12))
+@given(st.integers(2, 12))
 def test_quadrants_are_those_of_appendix_b(size):
     expected = torch.stack([mask[0] for mask in appendix_b.construct_mask(1, size)])
     assert torch.equal(quadrant_masks(size, size), expected)
@@ -112,7 +112,8 @@ def test_shapes_that_do_not_fit_are_named(function, features, masks):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: quadrant_masks(0, 4), "at least 1 x 1, found 0 x 4"),
+        (lambda: quadrant_masks(0, 4), "at least 2 x 2 places, one for each quadrant, found 0 x 4"),
+        (lambda: quadrant_masks(4, 1), "found 4 x 1: tap an earlier stage"),
         (lambda: joint_labels(torch.tensor([0.5]), 5), "expected integer class labels"),
         (lambda: joint_labels(torch.tensor([[1]]), 5), r"shape \(1, 1\)"),
         (lambda: joint_labels(torch.tensor([1]), 0), "at least one transform"),
