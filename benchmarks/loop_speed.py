@@ -101,7 +101,7 @@ def measure(recipe: Recipe, images: ImageSet, options: argparse.Namespace) -> di
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=5)
+    parser = arguments(__doc__, rounds=4)
     parser.add_argument("--steps", type=int, default=10, help="steps in a turn (default: 10)")
     options = parser.parse_args()
     if options.clock != "wall":

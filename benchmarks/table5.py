@@ -94,7 +94,7 @@ def resident_growth(row: str, options: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=9)
+    parser = arguments(__doc__, rounds=7)
     parser.add_argument("--block", choices=("bottleneck", "basic"), default="bottleneck")
     parser.add_argument("--batch-size", type=int, help="default: the paper's 128 on a GPU, 32 on a CPU")
     parser.add_argument("--memory-of", choices=ROWS, help=argparse.SUPPRESS)
