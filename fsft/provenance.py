@@ -57,9 +57,13 @@ def _processor_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def git_state() -> dict[str, Any]:
-    """Commit of the source tree that holds this package, and whether tracked files differ from it; None outside git."""
-    root = Path(__file__).resolve().parent.parent
+def git_state(root: Path | None = None) -> dict[str, Any]:
+    """Commit of the source tree at ``root`` (default: this package's), and whether tracked files differ from it.
+
+    Reports of benchmarks are no part of the code: one that renews its own does not make the next one's tree differ.
+    Both values are None outside git.
+    """
+    root = root or Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -67,9 +71,10 @@ def git_state() -> dict[str, Any]:
         ).stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return {"commit": None, "dirty": None}
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)benchmarks/results")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
 
