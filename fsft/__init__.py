@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "apply_masks": "masks",
     "joint_labels": "masks",
+    "mask_families": "masks",
     "masked_average_pool": "masks",
     "no_masks": "masks",
     "quadrant_masks": "masks",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from fsft.framework import predict as predict
     from fsft.masks import apply_masks as apply_masks
     from fsft.masks import joint_labels as joint_labels
+    from fsft.masks import mask_families as mask_families
     from fsft.masks import masked_average_pool as masked_average_pool
     from fsft.masks import no_masks as no_masks
     from fsft.masks import quadrant_masks as quadrant_masks

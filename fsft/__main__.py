@@ -217,6 +217,7 @@ def unusual(recipe: Recipe) -> str:
     """What the line of a recipe says only where it differs from the paper's usual setting."""
     texts = {
         "beta": f"beta {recipe.beta:g}",
+        "masks": f"masks {recipe.masks}",
         "head_lr_scale": f"head lr x{recipe.head_lr_scale:g}",
         "images_per_class": f"{recipe.images_per_class} images per class",
     }

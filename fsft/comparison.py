@@ -23,7 +23,7 @@ TOLERANCE = 1.0  # percentage points of accuracy
 OVERHEAD_TOLERANCE = 5.0  # percentage points of the baseline's cost, or a tenth of the overhead if that is more
 DEVICE_BOUND = ("memory", "time")
 # What a method has and the baseline has not: runs that differ only here had the same budget.
-METHOD_FIELDS = ("method", "beta", "head_lr_scale")
+METHOD_FIELDS = ("method", "beta", "head_lr_scale", "masks")
 NAMES = ("name", "origin")
 MODE_NAMES = {"baseline": "baseline", "si": "FSFT-SI", "ag": "FSFT-AG", "sd": "FSFT-SD"}
 
@@ -62,6 +62,11 @@ class Gain:
     difference: Difference
     paired: Difference | None
     runs: tuple[Result, ...]
+
+    @property
+    def usual_form(self) -> bool:
+        """Whether beta is 1 and the masks are the paper's: other weights and masks have chapters of their own."""
+        return bool(self.recipe["beta"] == 1 and self.recipe.get("masks", "quadrants") == "quadrants")
 
     @property
     def word(self) -> str:

@@ -111,6 +111,20 @@ def _cpu_beta() -> dict[str, Recipe]:
     return {name: _reduced(name, origin=origin, **changes) for name, origin in names.items()}
 
 
+def _cpu_masks() -> dict[str, Recipe]:
+    """Chapter 14's families of masks in minutes each; the quadrants are ``cpu/short-cifar100/fsft``.
+
+    A row of a joint classifier meets a positive in one view of M: its rate is multiplied by M, whatever the family.
+    """
+    views = {"none": 1, "halves": 5, "kept-quadrants": 5, "ninths": 10, "checkerboard": 3}
+    changes = SHORT | {"origin": "table1/resnet110/fsft", "model": "resnet20", "images_per_class": 100, "epochs": 10}
+    names = {f"cpu/masks/{family}": family for family in views}
+    return {
+        name: _reduced(name, **changes, masks=family, head_lr_scale=float(views[family]))
+        for name, family in names.items()
+    }
+
+
 def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
     known = {recipe.digest for recipe in (_cpu() | _cpu_short()).values()}
     return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
@@ -125,4 +139,4 @@ def _reduced(name: str, *, origin: str, **changes: Any) -> Recipe:
     return paper_recipes[origin].reduced(name=name, **changes)
 
 
-cpu_recipes: dict[str, Recipe] = _cpu() | _cpu_short() | _cpu_map() | _cpu_beta() | _shortcut()
+cpu_recipes: dict[str, Recipe] = _cpu() | _cpu_short() | _cpu_map() | _cpu_beta() | _cpu_masks() | _shortcut()

@@ -132,6 +132,14 @@ def beta_side(beta: float) -> Side:
     return map_recipe(100, 10, "fsft", 5.0, beta=beta), "si"
 
 
+OTHER_REGIONS = ("halves", "kept-quadrants", "ninths")
+
+
+def _short_masks(family: str) -> Side:
+    """Single inference of the short run with a family of masks, by the family's own recipe."""
+    return recipes["cpu/short-cifar100/fsft" if family == "quadrants" else f"cpu/masks/{family}"], "si"
+
+
 findings: dict[str, Finding] = {
     finding.id: finding
     for finding in (
@@ -178,6 +186,20 @@ findings: dict[str, Finding] = {
             "In short training, too, beta = 0.1 falls behind beta = 1.",
             "13",
             ((beta_side(1.0), beta_side(0.1)),),
+        ),
+        Finding(
+            "masks-matter",
+            "The masks raise single inference: it ends above the same network with both classifiers and no masks.",
+            "14",
+            ((_short_masks("quadrants"), _short_masks("none")),),
+        ),
+        Finding(
+            "quadrants-not-special",
+            "Other ways to drop a region do as well as the quadrants: single inference within 1 point.",
+            "14",
+            tuple((_short_masks(family), _short_masks("quadrants")) for family in OTHER_REGIONS),
+            low=-1.0,
+            high=1.0,
         ),
         Finding(
             "padding-suffices",

@@ -6,6 +6,8 @@ quadrant, and M_0 = 1, the untouched map. With M = T + 1 masks, N classes become
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,58 @@ def quadrant_masks(height: int, width: int) -> Tensor:
 def no_masks(height: int, width: int) -> Tensor:
     """M_0 alone, which keeps everything: float32 ones of shape (1, height, width)."""
     return torch.ones(1, height, width)
+
+
+def half_masks(height: int, width: int) -> Tensor:
+    """Nothing dropped, then the upper, lower, left, right half: (5, height, width). Beyond the paper (chapter 14)."""
+    upper_left, upper_right, lower_left, lower_right = quadrant_masks(height, width)[1:]
+    halves = (upper_left * upper_right, lower_left * lower_right, upper_left * lower_left, upper_right * lower_right)
+    return torch.stack((torch.ones(height, width), *halves))
+
+
+def kept_quadrant_masks(height: int, width: int) -> Tensor:
+    """Nothing dropped, then everything but one quadrant, in the paper's order: (5, height, width). Beyond the paper."""
+    return torch.cat((torch.ones(1, height, width), 1 - quadrant_masks(height, width)[1:]))
+
+
+def ninth_masks(height: int, width: int) -> Tensor:
+    """Nothing dropped, then each cell of a 3 x 3 grid, row by row: (10, height, width). Beyond the paper.
+
+    Where 3 does not divide a side, cells differ by one position.
+
+    Raises:
+        ValueError: a map with a side below 3.
+    """
+    if min(height, width) < 3:
+        raise ValueError(
+            f"expected a feature map of at least 3 x 3 places, one for each cell, found {height} x {width}: "
+            "tap an earlier stage, or use larger images"
+        )
+    masks = torch.ones(10, height, width)
+    for cell, mask in enumerate(masks[1:]):
+        row, column = divmod(cell, 3)
+        mask[row * height // 3 : (row + 1) * height // 3, column * width // 3 : (column + 1) * width // 3] = 0
+    return masks
+
+
+def checkerboard_masks(height: int, width: int) -> Tensor:
+    """Nothing dropped, then every other position, and the others: (3, height, width). Beyond the paper.
+
+    What is dropped is half of the map, but no region of it.
+    """
+    dark = (torch.arange(height)[:, None] + torch.arange(width)) % 2
+    return torch.stack((torch.ones(height, width), dark.float(), 1 - dark.float()))
+
+
+mask_families: dict[str, Callable[[int, int], Tensor]] = {
+    "quadrants": quadrant_masks,
+    "none": no_masks,
+    "checkerboard": checkerboard_masks,
+    "halves": half_masks,
+    "kept-quadrants": kept_quadrant_masks,
+    "ninths": ninth_masks,
+}
+"""The sets of masks that a recipe can name; ``quadrants`` is the paper's, chapter 14 compares the others with it."""
 
 
 def apply_masks(features: Tensor, masks: Tensor) -> Tensor:

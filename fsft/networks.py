@@ -8,7 +8,7 @@ from torch import nn
 
 from fsft.backbones import backbone
 from fsft.framework import JointNet, PlainNet
-from fsft.masks import no_masks
+from fsft.masks import mask_families, no_masks
 from fsft.recipe import DROP_IN_TRAINING, TRANSFORM_AFTER, Recipe
 from fsft.rotations import four_rotations
 
@@ -21,11 +21,11 @@ def build(recipe: Recipe, num_classes: int, input_size: int = 32) -> PlainNet | 
     if recipe.method in DROP_IN_TRAINING:
         return PlainNet(stages, num_classes, input_size, drop_in_training=int(recipe.method.removeprefix("drop-")))
     *_, last = (name for name, _ in stages.named_children())
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"masks": mask_families[recipe.masks]}
     if recipe.method in TRANSFORM_AFTER:
-        options = {"taps": (last,), "transform_after": recipe.method.removeprefix("after-")}
+        options |= {"taps": (last,), "transform_after": recipe.method.removeprefix("after-")}
     elif recipe.method in ("sla", "sla-sd"):
-        options = {"taps": (last,), "masks": no_masks}
+        options |= {"taps": (last,), "masks": no_masks}
     if recipe.method.startswith("sla"):
         options["input_transform"] = four_rotations
     self_distill = recipe.method.endswith("-sd")

@@ -6,7 +6,7 @@ import argparse
 import itertools
 from collections.abc import Callable, Iterator
 
-from fsft.recipe import AUGMENTATIONS, METHODS, SCHEDULES, Recipe
+from fsft.recipe import AUGMENTATIONS, MASK_FAMILIES, METHODS, SCHEDULES, Recipe
 
 
 def pairs(text: str) -> tuple[tuple[str, float | str], ...]:
@@ -58,8 +58,9 @@ CHANGES: dict[str, Callable[[str], object]] = {
     "images_per_class": int,
     "cutout_length": int,
     "mixup_alpha": float,
+    "masks": str,
 }
-CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck"), "method": METHODS}
+CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck"), "method": METHODS, "masks": MASK_FAMILIES}
 HINTS = {"dataset_options": "none|NAME=VALUE[+NAME=VALUE]", "augment": "none|crop+flip+cutout+mixup"}
 
 

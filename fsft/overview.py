@@ -16,7 +16,7 @@ from fsft.plots import Link
 from fsft.results import Ledger
 from fsft.scorecard import NOTHING, cite, core_hours, extras, gpu_hours, run_names, unbroken
 
-CHAPTERS = {"4": "04_first_run.html", "13": "13_beta_and_budget.html"}
+CHAPTERS = {"4": "04_first_run.html", "13": "13_beta_and_budget.html", "14": "14_other_masks.html"}
 MODELS = {"cifar100": "CIFAR-100", "tiny-imagenet": "tiny-ImageNet"}
 
 
@@ -108,7 +108,7 @@ def _reduced(ledger: Ledger) -> tuple[str, str]:
 
 
 def _is_fsft(gain: Gain) -> bool:
-    return gain.methods[0] in ("fsft", "fsft-sd")
+    return gain.methods[0] in ("fsft", "fsft-sd") and gain.usual_form
 
 
 def findings_frame(ledger: Ledger, probes: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
@@ -124,14 +124,14 @@ def findings_frame(ledger: Ledger, probes: Sequence[dict[str, Any]] = ()) -> pd.
 def reduced_frame(ledger: Ledger) -> pd.DataFrame:
     """The gains of reduced runs over the baseline of the same budget, one row a setting and method.
 
-    Weights beta other than 1 are left to chapter 13. A cell is the gain in points, with its 95 % interval, or with the
-    word "one seed".
+    Other weights beta and other masks are left to chapters 13 and 14. A cell is the gain in points, with its 95 %
+    interval, or with the word "one seed".
     """
     names = run_names(ledger)
     rows: dict[str, dict[str, Any]] = {}
     runs: dict[str, dict[str, Any]] = {}
     for gain in gains(ledger):
-        if gain.exact or gain.modes[1] != "baseline" or gain.recipe["beta"] != 1:
+        if gain.exact or gain.modes[1] != "baseline" or not gain.usual_form:
             continue
         family = gain.methods[0].removesuffix("-sd")
         scale = gain.recipe["head_lr_scale"]

@@ -20,6 +20,8 @@ DROP_IN_TRAINING = ("drop-1", "drop-2", "drop-3", "drop-4")
 METHODS = (*TABLE1_METHODS, "sla", "sla-sd", "sla+fsft", *TRANSFORM_AFTER, *DROP_IN_TRAINING)
 SCHEDULES = ("step", "cosine", "onecycle")
 AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
+MASKED_METHODS = ("fsft", "fsft-sd", "sla+fsft", *TRANSFORM_AFTER)
+MASK_FAMILIES = ("quadrants", "none", "checkerboard", "halves", "kept-quadrants", "ninths")
 FINE_GRAINED = ("cub200", "stanford-dogs", "stanford-cars")
 PROFILES = ("quick", "laptop", "paper")
 
@@ -53,6 +55,7 @@ class Recipe:
             setting is 1. A row of a joint classifier sees a positive once in T + 1 views, so short runs may want more.
         cutout_length: side of Cutout's hole in pixels; its authors use 8 on CIFAR-100.
         mixup_alpha: Mixup's shares are drawn from Beta(alpha, alpha).
+        masks: a name in :data:`fsft.mask_families`, for the methods with masks; ``quadrants`` is the paper's.
         images_per_class: use only so many training images of each class, drawn by seed 0; None for all.
         origin: name of the paper's recipe that a reduced one derives from.
     """
@@ -79,9 +82,12 @@ class Recipe:
     origin: str | None = None
     cutout_length: int = dataclasses.field(default=8, metadata={"joined_later": True})
     mixup_alpha: float = dataclasses.field(default=1.0, metadata={"joined_later": True})
+    masks: str = dataclasses.field(default="quadrants", metadata={"joined_later": True})
 
     def __post_init__(self) -> None:
         expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
+        families = MASK_FAMILIES if self.method in MASKED_METHODS else MASK_FAMILIES[:1]
+        expect(self.masks in families, "masks", f"one of {families} with method {self.method!r}", self.masks)
         expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
         expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
         for name in ("epochs", "batch_size", "lr", "head_lr_scale", "cutout_length", "mixup_alpha"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsft import joint_labels, masked_average_pool, quadrant_masks
+from fsft import joint_labels, mask_families, masked_average_pool, quadrant_masks
 from fsft.figures import diagrams
 
 
@@ -31,6 +31,16 @@ def test_masks_are_drawn_as_they_are():
     for mask, picture in zip(masks, drawn, strict=True):
         dropped, kept = set(picture[mask == 0].ravel()), set(picture[mask == 1].ravel())
         assert len(kept) == 1 and not dropped & kept
+
+
+def test_families_are_drawn_one_a_row_and_named():
+    families = {name: family(8, 8).numpy() for name, family in mask_families.items()}
+    figure = diagrams.family_rows(families)
+    drawn = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+    assert len(drawn) == sum(map(len, families.values()))
+    assert np.array_equal(drawn[0] > 0, families["quadrants"][0] > 0)
+    assert np.array_equal(drawn[-1] > 0, families["ninths"][-1] > 0)
+    assert all(name in texts(figure) for name in families)
 
 
 def test_pretext_task_names_every_joint_label():

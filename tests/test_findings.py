@@ -30,7 +30,7 @@ def test_the_two_sides_differ_in_the_method_alone() -> None:
     for finding in findings.values():
         for (a, _), (b, _) in finding.pairs:
             different = {key for key, value in a.as_dict().items() if value != b.as_dict()[key]}
-            assert different <= {"name", "origin", "method", "head_lr_scale", "beta"}
+            assert different <= {"name", "origin", "method", "head_lr_scale", "beta", "masks"}
 
 
 def test_runs_are_found_by_what_they_trained_not_by_name() -> None:

@@ -4,7 +4,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsft import JointNet, PlainNet, apply_masks, backbone, joint_labels, masked_average_pool, quadrant_masks
+from fsft import (
+    JointNet,
+    PlainNet,
+    apply_masks,
+    backbone,
+    joint_labels,
+    mask_families,
+    masked_average_pool,
+    quadrant_masks,
+)
 from fsft.cost import saved_activation_bytes
 
 sizes = st.integers(2, 9)
@@ -122,3 +131,47 @@ def test_shapes_that_do_not_fit_are_named(function, features, masks):
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(st.sampled_from(sorted(mask_families)), st.integers(3, 9), st.integers(3, 9))
+def test_every_family_begins_with_the_untouched_map_and_keeps_its_number_of_masks(family, height, width):
+    masks = mask_families[family](height, width)
+    assert masks.shape[1:] == (height, width) and masks.dtype == torch.float32
+    assert masks[0].all() and set(masks.unique().tolist()) <= {0.0, 1.0}
+    assert len(masks) == len(mask_families[family](8, 8))
+    assert all(0 < mask.mean() < 1 for mask in masks[1:])
+
+
+@given(st.sampled_from(["quadrants", "ninths", "checkerboard"]), st.integers(3, 9), st.integers(3, 9))
+def test_what_a_partition_drops_adds_up_to_the_whole(family, height, width):
+    masks = mask_families[family](height, width)
+    assert torch.equal((1 - masks[1:]).sum(0), torch.ones(height, width))
+
+
+@given(sizes, sizes)
+def test_kept_quadrants_keep_what_quadrants_drop(height, width):
+    assert torch.equal(mask_families["kept-quadrants"](height, width)[1:], 1 - quadrant_masks(height, width)[1:])
+
+
+def test_halves_and_ninths_drop_what_they_say():
+    upper, lower, left, right = mask_families["halves"](4, 6)[1:]
+    assert upper[:2].sum() == 0 and upper[2:].all() and torch.equal(lower, 1 - upper)
+    assert left[:, :3].sum() == 0 and left[:, 3:].all() and torch.equal(right, 1 - left)
+    ninths = mask_families["ninths"](8, 8)[1:]
+    assert [int((1 - mask).sum()) for mask in ninths] == [4, 6, 6, 6, 9, 9, 6, 9, 9]
+    assert (1 - ninths[5]).nonzero().amin(0).tolist() == [2, 5]  # row 1, column 2 of the grid
+
+
+@pytest.mark.parametrize(
+    ("family", "rank"),
+    [("none", 1), ("checkerboard", 2), ("halves", 3), ("quadrants", 4), ("kept-quadrants", 4), ("ninths", 9)],
+)
+def test_how_many_regions_a_family_can_tell_apart(family, rank):
+    """The rank that chapter 14 derives: what a linear classifier on all views can know about places."""
+    assert torch.linalg.matrix_rank(mask_families[family](9, 9).flatten(1)) == rank
+
+
+@pytest.mark.parametrize("family", ["ninths", "halves", "kept-quadrants"])
+def test_families_refuse_maps_without_their_regions(family):
+    with pytest.raises(ValueError, match="expected a feature map of at least"):
+        mask_families[family](8, 1)

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsft import Recipe, profile_recipe, recipes
+from fsft import Recipe, mask_families, profile_recipe, recipes
 from fsft.networks import build
+from fsft.recipe import MASK_FAMILIES
 
 
 def test_defaults_are_the_papers():
@@ -183,9 +184,28 @@ def test_table3_differs_from_table1_in_data_and_batch_size_alone():
         assert different == {"name": f"table3/resnet110/{method}", "dataset": "tiny-imagenet", "batch_size": 256}
 
 
+def test_masks_are_part_of_a_recipe_and_the_papers_leave_its_digest_alone():
+    paper = recipes["cpu/short-cifar100/fsft"]
+    assert paper.slug == "cpu-short-cifar100-fsft-2e2bee24" and replace(paper, masks="halves").digest != paper.digest
+    assert tuple(mask_families) == MASK_FAMILIES
+    for family, views in {"none": 1, "halves": 5, "kept-quadrants": 5, "ninths": 10, "checkerboard": 3}.items():
+        recipe = recipes[f"cpu/masks/{family}"]
+        network = build(recipe, 100)
+        assert network.num_views == views == recipe.head_lr_scale
+        assert torch.equal(network.masks_of("layer3"), mask_families[family](8, 8))
+        assert replace(recipe, masks="quadrants", head_lr_scale=5.0).digest == paper.digest
+
+
+@pytest.mark.parametrize(("method", "masks"), [("baseline", "halves"), ("sla", "none"), ("fsft", "thirds")])
+def test_masks_that_a_method_does_not_have_are_refused(method, masks):
+    with pytest.raises(ValueError, match="recipe field 'masks': expected one of"):
+        Recipe(name="mine", method=method, masks=masks)
+
+
 def test_the_map_reuses_runs_that_other_recipes_make():
     """Each cell of chapter 13's map is trained by exactly one recipe."""
     fields = {"model": "resnet20", "schedule": "onecycle", "dataset": "cifar100", "beta": 1.0, "weight_decay": 5e-4}
+    fields["masks"] = "quadrants"
     cells = [
         (recipe.images_per_class, recipe.epochs, recipe.method, recipe.head_lr_scale)
         for recipe in recipes.values()

@@ -7,7 +7,7 @@ activation.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,6 +70,25 @@ def mask_row(masks: np.ndarray, names: Sequence[str] = plots.MASK_NAMES) -> Figu
             ax.set_title(f"$M_{{{j}}}$\n{name}", fontsize=11)
         else:
             ax.set_visible(False)
+    return fig
+
+
+def family_rows(families: Mapping[str, np.ndarray]) -> Figure:
+    """Families of masks (M, H, W), one below the other, each named on the left; grey is kept, black is dropped."""
+    columns = max(len(masks) for masks in families.values())
+    side = (plots.WIDTH - 1.6) / columns
+    fig, axes = plt.subplots(
+        len(families), columns, squeeze=False, figsize=(plots.WIDTH, len(families) * (side + 0.12) + 0.3)
+    )
+    for row, (name, masks) in zip(axes, families.items(), strict=True):
+        for j, ax in enumerate(row):
+            if j < len(masks):
+                draw_mask(ax, masks[j])
+            else:
+                ax.set_visible(False)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for j, ax in enumerate(axes[np.argmax([len(masks) for masks in families.values()])]):
+        ax.set_xlabel(f"$M_{{{j}}}$", fontsize=11)
     return fig
 
 
