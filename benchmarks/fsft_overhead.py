@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, loop_of, our_steps, ratio, take_turns, text, write
+from harness import arguments, loop_of, median_interval, our_steps, ratio, take_turns, text, write
 
 from fsft import ImageSet, load_dataset
 from fsft.catalog import recipes
@@ -37,6 +37,7 @@ def measure(block: str, images: ImageSet, options: argparse.Namespace) -> dict[s
         "model": f"resnet110 ({block})",
         "precision": loops["fsft"].identity["precision"],
         "step_time_ratio": ratio(times, "fsft", "baseline"),
+        "step_time_interval": median_interval(times, "fsft", "baseline"),
         "saved_mib": {method: count / 2**20 for method, count in saved.items()},
         "saved_ratio": saved["fsft"] / saved["baseline"],
     }
@@ -50,10 +51,10 @@ def main() -> None:
     for block in ("basic", "bottleneck"):
         row = measure(block, images, options)
         rows.append(row)
-        figures, saved = row["step_time_ratio"], row["saved_mib"]["baseline"]
+        low, high = row["step_time_interval"] or (0, float("inf"))
         print(
-            f"  {row['model']:<22} step time {text(figures, 3)}, "
-            f"saved bytes {row['saved_ratio']:.4f} ({saved:.0f} MiB baseline)"
+            f"  {row['model']:<22} step time {text(row['step_time_ratio'], 3)}, median's 95 % interval {low:.3f} to "
+            f"{high:.3f}; saved bytes {row['saved_ratio']:.4f} ({row['saved_mib']['baseline']:.0f} MiB baseline)"
         )
     write("fsft_overhead", options, rows)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy import stats
 
 from fsft import ImageSet
 from fsft.evaluation import resolve_precision
@@ -27,6 +29,7 @@ from fsft.stopping import StopRequest
 
 RESULTS = Path(__file__).parent / "results"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+BEGIN = time.perf_counter()
 Times = dict[str, list[float]]
 
 
@@ -59,11 +62,13 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def take_turns(contenders: Mapping[str, Callable[[], Any]], options: argparse.Namespace) -> Times:
+def take_turns(
+    contenders: Mapping[str, Callable[[], Any]], options: argparse.Namespace, rounds: int | None = None
+) -> Times:
     """Time every contender once in each round; the order is turned around from round to round."""
     times: Times = {name: [] for name in contenders}
     names, device = list(contenders), torch.device(options.device)
-    for turn in range(options.rounds):
+    for turn in range(rounds or options.rounds):
         for name in names[::-1] if turn % 2 else names:
             times[name].append(seconds(contenders[name], device, options.clock))
     return times
@@ -76,6 +81,13 @@ def spread(values: list[float]) -> dict[str, float]:
 def ratio(times: Times, slow: str, fast: str) -> dict[str, float]:
     """How many times as long ``slow`` takes, round by round."""
     return spread([a / b for a, b in zip(times[slow], times[fast], strict=True)])
+
+
+def median_interval(times: Times, slow: str, fast: str) -> list[float] | None:
+    """Where the median of the ratios lies with 95 % confidence, by the sign test; None for fewer than six rounds."""
+    ratios = [a / b for a, b in zip(times[slow], times[fast], strict=True)]
+    interval = stats.quantile_test(ratios, q=1, p=0.5).confidence_interval(0.95)
+    return None if math.isnan(interval.low) else [float(interval.low), float(interval.high)]
 
 
 def text(figures: Mapping[str, float], digits: int = 2) -> str:
@@ -109,6 +121,7 @@ def write(question: str, options: argparse.Namespace, rows: list[dict[str, Any]]
     report = {
         "question": question,
         "settings": settings,
+        "duration_seconds": round(time.perf_counter() - BEGIN),
         # More than the machine has cores means that others computed at the same time.
         "load_average": round(os.getloadavg()[0], 2),
         "environment": environment(device),
@@ -119,5 +132,6 @@ def write(question: str, options: argparse.Namespace, rows: list[dict[str, Any]]
     out.write_text(json.dumps(report, indent=1) + "\n")
     where = report["environment"]
     print(
-        f"{where['device']['name']}, {where['threads']} threads, load {report['load_average']}; written to {out.name}\n"
+        f"{where['device']['name']}, {where['threads']} threads, load {report['load_average']}, "
+        f"in {report['duration_seconds']} s; written to {out.name}\n"
     )

@@ -72,7 +72,7 @@ def measure(name: str, block: str, options: argparse.Namespace) -> dict[str, Any
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=9)
+    parser = arguments(__doc__, rounds=7)
     parser.add_argument(
         "--compile",
         action="store_true",

@@ -102,7 +102,7 @@ def measure(recipe: Recipe, images: ImageSet, options: argparse.Namespace) -> di
 
 def main() -> None:
     parser = arguments(__doc__, rounds=4)
-    parser.add_argument("--steps", type=int, default=10, help="steps in a turn (default: 10)")
+    parser.add_argument("--steps", type=int, default=8, help="steps in a turn (default: 8)")
     options = parser.parse_args()
     if options.clock != "wall":
         parser.error("the plain loop's workers are processes of their own: only wall time compares")
