@@ -69,6 +69,23 @@ def test_contenders_take_turns_and_are_compared_within_a_turn(harness, monkeypat
     assert harness.ratio(times, "a", "b") == {"median": 2.0, "min": 2.0, "max": 2.0, "n": 3}
 
 
+def test_the_interval_of_a_median_is_that_of_the_sign_test(harness):
+    """Of 21 ratios the 6th and the 16th: the binomial probability of fewer than 6 below the median is 1.3 %."""
+    times = {"slow": [float(value) for value in range(21, 0, -1)], "fast": [1.0] * 21}
+    assert harness.median_interval(times, "slow", "fast") == [6.0, 16.0]
+    few = {name: values[:5] for name, values in times.items()}
+    assert harness.median_interval(few, "slow", "fast") is None
+
+
+def test_every_row_of_table5_takes_turns_with_the_baseline(harness):
+    import table5
+
+    groups = table5.turns(15)
+    assert [names[0] for names, _ in groups] == ["baseline", "baseline"] and [rounds for _, rounds in groups] == [15, 3]
+    assert sorted(name for names, _ in groups for name in names[1:]) == sorted(set(table5.ROWS) - {"baseline"})
+    assert table5.turns(1)[1][1] == 1
+
+
 def test_a_turn_of_our_loop_is_as_many_steps_as_asked_for(harness):
     import tiny
 
