@@ -79,7 +79,7 @@ def test_printed_speeds_are_those_of_the_benchmarks():
             figures = f"{ratio['median']:.2f}  ({ratio['min']:.2f} to {ratio['max']:.2f})"
             assert re.search(rf"fsft {contender} +{images} +{re.escape(figures)}", README), (row["model"], contender)
     for row in overhead:
-        time = row["step_time_ratio"]
+        time, (low, high) = row["step_time_ratio"], row["step_time_interval"]
         figures = f"step time {time['median']:.3f}  ({time['min']:.3f} to {time['max']:.3f}), "
-        figures += f"saved bytes {row['saved_ratio']:.4f}"
+        figures += f"95 % interval {low:.3f} to {high:.3f}, saved bytes {row['saved_ratio']:.4f}"
         assert re.search(rf"{re.escape(row['model'])} +{re.escape(figures)}", README), row["model"]
