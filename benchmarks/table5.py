@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import resource
 import subprocess
 import sys
@@ -66,7 +67,10 @@ def peak_memory(row: str, options: argparse.Namespace) -> dict[str, float]:
     if not options.device.startswith("cuda"):
         command = [sys.executable, __file__, "--memory-of", row, "--block", options.block]
         command += ["--batch-size", str(options.batch_size)]
-        return {"resident": float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)}
+        # One thread: two of these run side by side, and threads that wait for each other's cores would take minutes.
+        alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
+        return {"resident": float(run.stdout)}
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
