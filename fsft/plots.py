@@ -196,6 +196,9 @@ def _cell_text(value: object, digits: int) -> str:
     return html.escape(str(value))
 
 
+_LONGEST_NAME = 40
+
+
 def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
     numeric = [any(_is_number(value) for value in frame.iloc[:, k]) for k in range(frame.shape[1])]
     kinds = [' class="fsft-number"' if is_number else "" for is_number in numeric]
@@ -205,7 +208,10 @@ def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
     rows = []
     for record in frame.itertuples(index=False, name=None):
         cells = [_cell_text(value, digits) for value in record]
-        first = f'<th scope="row">{cells[0]}</th>' if cells else ""
+        # A name stays on one line; a sentence may break, or it pushes the other columns out of sight.
+        is_sentence = bool(record) and isinstance(record[0], str) and len(record[0]) > _LONGEST_NAME
+        look = ' class="fsft-sentence"' if is_sentence else ""
+        first = f'<th scope="row"{look}>{cells[0]}</th>' if cells else ""
         rest = "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(cells[1:], kinds[1:], strict=True))
         rows.append(f"<tr>{first}{rest}</tr>")
     label = html.escape(caption, quote=True)

@@ -164,3 +164,10 @@ def test_style_sets_type_large_enough_for_a_phone():
     plots.style()
     for key in ("font.size", "axes.labelsize", "legend.fontsize", "xtick.labelsize", "ytick.labelsize"):
         assert matplotlib.rcParams[key] >= 11
+
+
+def test_a_sentence_in_the_first_column_may_break_and_a_name_may_not():
+    frame = pd.DataFrame([("A name", "seen"), ("A sentence that would push the verdict out of sight.", "mixed")])
+    page = plots._table_html(frame, "Findings", 2)
+    assert '<th scope="row">A name</th>' in page
+    assert '<th scope="row" class="fsft-sentence">A sentence that would' in page
