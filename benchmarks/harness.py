@@ -80,14 +80,17 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def ratio(times: Times, slow: str, fast: str) -> dict[str, float]:
     """How many times as long ``slow`` takes, round by round."""
-    return spread([a / b for a, b in zip(times[slow], times[fast], strict=True)])
+    return spread(_ratios(times, slow, fast))
 
 
 def median_interval(times: Times, slow: str, fast: str) -> list[float] | None:
     """Where the median of the ratios lies with 95 % confidence, by the sign test; None for fewer than six rounds."""
-    ratios = [a / b for a, b in zip(times[slow], times[fast], strict=True)]
-    interval = stats.quantile_test(ratios, q=1, p=0.5).confidence_interval(0.95)
+    interval = stats.quantile_test(_ratios(times, slow, fast), q=1, p=0.5).confidence_interval(0.95)
     return None if math.isnan(interval.low) else [float(interval.low), float(interval.high)]
+
+
+def _ratios(times: Times, slow: str, fast: str) -> list[float]:
+    return [a / b for a, b in zip(times[slow], times[fast], strict=True)]
 
 
 def text(figures: Mapping[str, float], digits: int = 2) -> str:
