@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make test                     environment, then the tests"
 	@echo "make book                     environment, notebooks executed, book in _build/html"
-	@echo "make book PROFILE=laptop DATA=path   the same on real CIFAR-100"
+	@echo "make book PROFILE=laptop DATA=path   the same on real CIFAR-100 and tiny-ImageNet"
 	@echo "make check-book               the built pages in headless Chromium"
 	@echo "make lab                      JupyterLab on the notebooks"
 	@echo "make lint format              ruff, mypy, zizmor"

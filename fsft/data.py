@@ -23,6 +23,7 @@ from fsft.datasets.photodigits import photodigits
 from fsft.datasets.stanford import stanford_cars, stanford_dogs
 from fsft.datasets.tiny_imagenet import find_source as find_tiny_imagenet
 from fsft.datasets.tiny_imagenet import tiny_imagenet
+from fsft.files import in_checkout
 
 __all__ = [
     "DataError",
@@ -48,6 +49,12 @@ OPTIONS = {
 STREAMED = {"cub200": cub200, "stanford-dogs": stanford_dogs, "stanford-cars": stanford_cars}
 
 
+def find_data(data_dir: str | os.PathLike[str]) -> Path:
+    """``data_dir`` as it is, or, where a relative one does not exist, the folder of that name in the checkout above."""
+    path = Path(data_dir)
+    return path if path.is_absolute() or path.exists() else in_checkout(path) or path
+
+
 def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet:
     """The ``split`` ("train" or "test") of the data set ``name``.
 
@@ -59,7 +66,7 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
     Raises:
         DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
     """
-    return _load(name, split, Path(data_dir), options)
+    return _load(name, split, find_data(data_dir), options)
 
 
 def load_files(
@@ -82,7 +89,7 @@ def load_files(
         raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
     if not isinstance(image_size, int) or image_size < 1:
         raise problem(name, "image_size to be a positive integer", repr(image_size), "choose one")
-    return replace(STREAMED[name](split, Path(data_dir)), image_size=image_size)
+    return replace(STREAMED[name](split, find_data(data_dir)), image_size=image_size)
 
 
 def load_split(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet | FileSet:
@@ -126,13 +133,13 @@ def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:
     """
     if name in STREAMED:
         return "\n".join([name, *(line for split in SPLITS for line in load_files(name, split, data_dir).report())])
-    lines = [name]
+    lines, folder = [name], find_data(data_dir)
     if name == "cifar100":
-        lines = [f"{name}, read from {find_source(Path(data_dir))}"]
+        lines = [f"{name}, read from {find_source(folder)}"]
     elif name == "tiny-imagenet":
-        lines = [f"{name}, read from {find_tiny_imagenet(Path(data_dir))}"]
+        lines = [f"{name}, read from {find_tiny_imagenet(folder)}"]
     for split in SPLITS:
-        data = _load(name, split, Path(data_dir), {}, fresh=True)
+        data = _load(name, split, folder, {}, fresh=True)
         counts = data.labels.bincount(minlength=data.num_classes)
         mean, std = channel_statistics(data.images)
         _, channels, height, width = data.images.shape

@@ -1,4 +1,4 @@
-"""Files that survive a kill at any moment: atomic writes, and one lock per folder."""
+"""Files that survive a kill at any moment: atomic writes, and one lock per folder; and where a checkout is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def in_checkout(folder: str | Path) -> Path | None:
+    """The folder of this name beside a `_toc.yml` in the working directory or above it; None if there is none.
+
+    Notebooks run in the checkout's `notebooks/`; what they read lies one level up.
+    """
+    here = Path.cwd()
+    for root in (here, *here.parents):
+        if (root / "_toc.yml").is_file() and (root / folder).is_dir():
+            return root / folder
+    return None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fsft.catalog import recipes
+from fsft.files import in_checkout
 from fsft.mapfile import FOLDER, check_map_scores
 from fsft.recipe import Recipe
 from fsft.record import (
@@ -55,11 +56,7 @@ def find_results(directory: str | Path | None = None) -> Path:
         return Path(directory)
     if os.environ.get("FSFT_RESULTS"):
         return Path(os.environ["FSFT_RESULTS"])
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "_toc.yml").is_file() and (folder / "results").is_dir():
-            return folder / "results"
-    return here / "results"
+    return in_checkout("results") or Path.cwd() / "results"
 
 
 def load_results(directory: str | Path | None = None, *, verbose: bool = False) -> Ledger:
@@ -74,8 +71,13 @@ def load_results(directory: str | Path | None = None, *, verbose: bool = False) 
     folder = find_results(directory)
     ledger = [{**read_result(path), "file": path.name} for path in sorted(folder.glob("*.json"))]
     if verbose:
-        where = f"in {folder.name}/" if folder.is_dir() else f"because there is no folder {folder.name}/"
-        print(f"{len(ledger)} runs {where}")
+        if folder.is_dir():
+            print(f"{len(ledger)} runs in {folder.name}/")
+        else:
+            print(
+                f"no folder {folder.name}/ here, so every run below reads “not run”: "
+                "open the notebook in a checkout of the repository, or let FSFT_RESULTS name its results/"
+            )
     return ledger
 
 

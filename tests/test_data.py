@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsft.data import DataError, channel_statistics, load_dataset
+from fsft.data import DataError, channel_statistics, find_data, load_dataset
 from fsft.datasets.imageset import fingerprint, image_set
 
 CLASSES = ("cat", "dog", "hen")
@@ -76,6 +76,23 @@ def test_fingerprint_sees_every_part():
     assert len(prints) == 6
     layout = data.images.contiguous(memory_format=torch.channels_last)
     assert fingerprint(layout, data.labels, CLASSES) == data.sha256
+
+
+# The folder
+
+
+def test_a_notebook_finds_the_data_of_its_checkout(tmp_path, monkeypatch):
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    monkeypatch.chdir(notebooks)
+    assert str(find_data("data")) == "data"  # nothing there: the message names what was asked for
+    (tmp_path / "data").mkdir()
+    assert str(find_data("data")) == "data"  # some folder above, but not of a checkout
+    (tmp_path / "_toc.yml").touch()
+    assert find_data("data") == tmp_path / "data"
+    assert find_data(tmp_path / "other") == tmp_path / "other"
+    (notebooks / "data").mkdir()
+    assert str(find_data("data")) == "data"
 
 
 # Channel statistics
