@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fsft.training import Run
 
 FAILED, BAD_ARGUMENTS, BAD_DATA, SIGNALED = 1, 2, 3, 128
+CHECKPOINT_SECONDS = 30.0  # what `kill -9` may cost; a checkpoint of the largest network has 290 MB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +55,8 @@ def _exit_status(error: Exception) -> int | None:
         return FAILED
     if isinstance(error, ValueError | FileNotFoundError):
         return BAD_ARGUMENTS
+    if isinstance(error, OSError | ImportError):  # a folder that cannot be written, a package that is not there
+        return FAILED
     return None
 
 
@@ -250,6 +253,7 @@ def train_recipe(options: argparse.Namespace) -> int:
         max_steps=options.steps,
         workers=options.workers,
         data=data,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
     )
     print(summary(recipe, run))
     tried = "tried out, and tested on one image of each class: no result written"
@@ -287,6 +291,8 @@ def sweep_recipes(options: argparse.Namespace) -> int:
 
     if options.jobs < 1:
         raise ValueError(f"expected --jobs of at least 1, found {options.jobs}")
+    if options.gpus and options.device:
+        raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
     names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
     if options.compile is not None:
@@ -304,17 +310,15 @@ def sweep_recipes(options: argparse.Namespace) -> int:
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
-    import torch
-
     from fsft.checkpoint import load_state
-    from fsft.evaluation import evaluate
+    from fsft.evaluation import evaluate, resolve_device
     from fsft.training import load_weights, recipe_data
 
     path = options.run / "weights.pt"
     if not path.exists():
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
     recipe = Recipe.from_dict(load_state(path)["recipe"])
-    model = load_weights(path, torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    model = load_weights(path, resolve_device(options.device))
     train_set, test_set = recipe_data(recipe, options.data_dir)
     statistics = train_set.statistics
     for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
@@ -361,6 +365,8 @@ def handle_data(options: argparse.Namespace) -> int:
 def verify_results(options: argparse.Namespace) -> int:
     from fsft.results import verify
 
+    if not options.results_dir.is_dir():
+        raise FileNotFoundError(f"expected a folder of results, found no {options.results_dir}: give --results-dir")
     problems = verify(options.results_dir, options.runs_dir)
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -204,6 +204,6 @@ def beta_frame(ledger: Ledger) -> pd.DataFrame:
         row: dict[str, Any] = {"β": f"{beta:g}", "Paper": "no number" if printed is None else f"{printed:.2f}"}
         for name, values in columns.items():
             row[name] = summarize(values[beta]).text() if values[beta] else NOT_RUN
-        row["Seeds"] = len(columns["short recipe: SI"][beta])
+        row["short recipe: seeds"] = len(columns["short recipe: SI"][beta])
         rows.append(row)
     return pd.DataFrame(rows)

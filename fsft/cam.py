@@ -192,7 +192,7 @@ def _explainer(model: nn.Module, stage: nn.Module, method: str) -> Iterator[Any]
     try:
         for parameter in trainable:
             parameter.requires_grad_(False)
-        explainer = _package_class(method)(model=model, target_layers=[stage])
+        explainer = getattr(require_package(), _CLASSES[method])(model=model, target_layers=[stage])
         # The record shares the features' memory: an in-place ReLU behind the stage must work on a copy.
         after = stage.register_forward_hook(lambda module, args, out: out.clone())
         explainer.activations_and_grads.handles.append(after)
@@ -205,14 +205,18 @@ def _explainer(model: nn.Module, stage: nn.Module, method: str) -> Iterator[Any]
             parameter.requires_grad_(True)
 
 
-def _package_class(method: str) -> Any:
+def require_package() -> Any:
+    """The grad-cam package.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
-        package = importlib.import_module("pytorch_grad_cam")
+        return importlib.import_module("pytorch_grad_cam")
     except ImportError as error:
         raise ImportError(
-            "class activation maps need the grad-cam package, which is not installed: pip install 'fsft[cam]'"
+            "class activation maps need the grad-cam package, which is not installed: pip install grad-cam"
         ) from error
-    return getattr(package, _CLASSES[method])
 
 
 def _check(

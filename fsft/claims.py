@@ -15,8 +15,6 @@ from fsft.comparison import exact_runs, observed
 from fsft.results import Ledger, Result
 from fsft.statistics import Difference, Summary, against_constant, compare, welch
 
-PAPER_WORDS = ("holds", "holds for the means", "unclear", "does not hold", "no numbers")
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -45,8 +43,9 @@ _COST = "table5/resnet110"
 _ORDER = ("after-layer1", "after-layer2", "after-layer3", "baseline")
 _ALL = ("si", "ag", "sd")
 
-# Two margins are ours, because the paper's words ("almost the same", "excellent tolerance") give none: half a point
-# for "almost the same", and one point, half the gain of ResNet-110 itself, for "flat".
+# Four limits are ours, because the paper's words give none: half a point for "almost the same"; one point, half the
+# gain of ResNet-110 itself, for "excellent tolerance"; and 12 % and 11 % for "cheap", its own 11.7 % and 10.1 %
+# rounded up.
 claims: dict[str, Claim] = {
     claim.id: claim
     for claim in (
@@ -57,11 +56,10 @@ claims: dict[str, Claim] = {
             _versus(_MODELS, ("si",), "baseline"),
         ),
         Claim(
-            "ag-not-below-si",
-            "On each of five models, aggregated inference is no worse than single inference (within 0.1 point).",
+            "ag-beats-si",
+            "On each of five models, aggregated inference improves on single inference.",
             "Table 1, Section 4.1",
             _versus(_MODELS, ("ag",), "si"),
-            low=-0.1,
         ),
         Claim(
             "sd-beats-si",

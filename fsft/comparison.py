@@ -25,7 +25,6 @@ DEVICE_BOUND = ("memory", "time")
 # What a method has and the baseline has not: runs that differ only here had the same budget.
 METHOD_FIELDS = ("method", "beta", "head_lr_scale", "masks")
 NAMES = ("name", "origin")
-MODE_NAMES = {"baseline": "baseline", "si": "FSFT-SI", "ag": "FSFT-AG", "sd": "FSFT-SD"}
 
 
 @dataclass(frozen=True)
@@ -102,31 +101,36 @@ def origin(result: Result) -> str:
 def observed(cell: paper.Cell, ledger: Ledger, epoch: str = "last") -> dict[int, float]:
     """Our values of a cell by seed, from runs of exactly its recipe; `epoch` is "last" or "best".
 
-    Overheads and relative gains are percentages of the mean of the baseline's runs, on the same device for costs;
-    a device without a baseline run counts for nothing.
+    Overheads and relative gains are percentages of the baseline: of its run with the same seed, so that its spread
+    enters too, or of the mean of its runs where that seed has none. For costs only runs on the same device count.
     """
     values = {}
     for result in exact_runs(ledger, cell.recipe):
         value = _quantity(result, cell, epoch)
         if value is not None and " " in cell.quantity:  # relative to the baseline
             peers = [peer for peer in exact_runs(ledger, cell.reference) if _comparable(peer, result, cell)]
-            reference = [_quantity(peer, cell, epoch, "baseline") for peer in peers]
-            usable = [number for number in reference if number]
-            value = 100 * (value / summarize(usable).mean - 1) if usable else None
+            reference = {peer["seed"]: _quantity(peer, cell, epoch, "baseline") for peer in peers}
+            usable = {seed: number for seed, number in reference.items() if number}
+            mean = summarize(list(usable.values())).mean if usable else None
+            base = usable.get(result["seed"], mean)
+            value = 100 * (value / base - 1) if base else None
         if value is not None:
             values[result["seed"]] = value
     return values
 
 
 def _comparable(peer: Result, result: Result, cell: paper.Cell) -> bool:
-    return cell.quantity == "relative gain" or device_name(peer) == device_name(result)
+    """Whether two runs may be set against each other: costs only where the same device computed in the same way."""
+    way = ("precision", "compiled")
+    same = device_name(peer) == device_name(result) and all(peer.get(key) == result.get(key) for key in way)
+    return cell.quantity == "relative gain" or same
 
 
 def _quantity(result: Result, cell: paper.Cell, epoch: str, mode: str | None = None) -> float | None:
     if cell.quantity.startswith("memory"):  # on a CPU, the process's memory says little about the method
         return result["peak_memory_mib"] if result["device"].get("type") == "cuda" else None
     if cell.quantity.startswith("time"):
-        rate = result["images_per_second"]
+        rate = None if result["device"].get("jobs", 1) > 1 else result["images_per_second"]  # others slowed it down
         return result["recipe"]["batch_size"] / rate if rate else None
     mode = mode or cell.mode
     return result["last"].get(mode) if epoch == "last" else result["best"].get(mode, {}).get("accuracy")
@@ -180,10 +184,10 @@ def tolerance(cell: paper.Cell) -> float:
 def gains(ledger: Ledger) -> list[Gain]:
     """All comparisons between methods, and between inference modes, that the ledger allows at equal budget.
 
-    For each recipe with joint classifiers: SI, AG, and SD against the baseline whose recipe is equal in every
-    field but the method's own; AG against SI within the same networks; SD against the SI of the runs without
-    self-distillation. Runs on photodigits are left out: they serve chapter 11's shortcut test, in which training and
-    test images differ on purpose, and no number of the paper.
+    For each recipe with joint classifiers: SI and AG, or SD where there is self-distillation, against the baseline
+    whose recipe is equal in every field but the method's own; AG against SI within the same networks; SD against the
+    SI of the runs of the same method without self-distillation. Runs on photodigits are left out: they serve chapter
+    11's shortcut test, in which training and test images differ on purpose, and no number of the paper.
     """
     groups: dict[str, list[Result]] = {}
     for result in ledger:
@@ -196,13 +200,13 @@ def gains(ledger: Ledger) -> list[Gain]:
         if method == "baseline":
             continue
         baseline = _partners(groups.values(), runs[0], "baseline", (*NAMES, *METHOD_FIELDS))
-        modes = ("sd",) if method == "fsft-sd" else ("si", "ag")
-        pairs = [(mode, baseline, "baseline", "baseline") for mode in modes]
-        if method == "fsft":
-            pairs.append(("ag", runs, "si", method))
+        distilled, plain_method = method.endswith("-sd"), method.removesuffix("-sd")
+        pairs = [(mode, baseline, "baseline", "baseline") for mode in (("sd",) if distilled else ("si", "ag"))]
+        if distilled:
+            plain = _partners(groups.values(), runs[0], plain_method, (*NAMES, "method"))
+            pairs.append(("sd", plain, "si", plain_method))
         else:
-            plain = _partners(groups.values(), runs[0], "fsft", (*NAMES, "method"))
-            pairs.append(("sd", plain, "si", "fsft"))
+            pairs.append(("ag", runs, "si", method))
         found += [_gain(runs, mode, others, other, to) for mode, others, other, to in pairs if others]
     return [gain for gain in found if gain is not None]
 
@@ -223,6 +227,11 @@ def _partners(groups: Iterable[list[Result]], result: Result, method: str, witho
     return []
 
 
+def _side(method: str, mode: str) -> str:
+    """Such as "FSFT-SI"; a baseline has one mode."""
+    return mode if mode == "baseline" else f"{method.removesuffix('-sd').upper()}-{mode.upper()}"
+
+
 def _gain(runs: list[Result], mode: str, others: list[Result], other: str, method: str) -> Gain | None:
     a = {result["seed"]: result["last"][mode] for result in runs if mode in result["last"]}
     b = {result["seed"]: result["last"][other] for result in others if other in result["last"]}
@@ -234,7 +243,7 @@ def _gain(runs: list[Result], mode: str, others: list[Result], other: str, metho
         recipe=first["recipe"],
         distance=first["distance"],
         exact=is_exact(first),
-        label=f"{MODE_NAMES[mode]} against {MODE_NAMES[other]}",
+        label=f"{_side(first['recipe']['method'], mode)} against {_side(method, other)}",
         modes=(mode, other),
         methods=(first["recipe"]["method"], method),
         difference=compare(a, b, same_runs=same),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +29,12 @@ def compiled(function: Callable[..., Any], device: torch.device) -> Callable[...
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     if device.type != "cuda":
         return torch.compile(function, fullgraph=True, dynamic=False)
-    options: dict[str, Any] = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}
+    options: dict[str, Any] = {
+        "triton.cudagraphs": True,
+        "triton.cudagraph_or_error": True,
+        "graph_partition": False,  # a partition without a graph would pass for one
+        "deterministic": True,  # no choice of kernels by a stopwatch: a resumed process may choose others
+    }
     graphed = torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
     def call(*arguments: Any) -> Any:
@@ -43,5 +50,10 @@ def worth_compiling(device: torch.device, steps: int) -> bool:
     On a CPU half a minute of compilation gained a few percent where it was tried (``benchmarks/layout.py --compile``
     measures it). That it gains on a GPU is expected, not measured yet.
     """
-    able = device.type == "cuda" and has_triton() and any(map(shutil.which, ("cc", "gcc", "clang")))
-    return able and steps >= LONG_RUN
+    return device.type == "cuda" and steps >= LONG_RUN and has_triton() and _can_build()
+
+
+def _can_build() -> bool:
+    """Whether there are a C compiler and Python's headers, which Triton needs for its launchers."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return headers.exists() and any(map(shutil.which, ("cc", "gcc", "clang")))

@@ -97,6 +97,24 @@ def _in_order(
         yield data.images[rows].to(device), data.labels[rows].to(device)
 
 
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """The device of that name; None takes the GPU if there is one.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device is None:
+        return torch.device("cuda" if gpus else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"expected a device such as cpu, cuda or cuda:1, found {str(device)!r}") from None
+    if found.type == "cuda" and (found.index or 0) >= gpus:
+        raise ValueError(f"expected one of the {gpus} GPUs that PyTorch sees here, found {str(device)!r}: try cpu")
+    return found
+
+
 def resolve_precision(precision: str, device: torch.device) -> str:
     """``auto`` becomes ``bf16`` where the device computes in it natively, else ``fp32``."""
     if precision not in PRECISIONS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from fsft.catalog import recipes
@@ -17,23 +18,26 @@ from fsft.paper import BETAS
 from fsft.probes import beyond_chance
 from fsft.recipe import Recipe
 from fsft.results import Ledger, Result
-from fsft.statistics import Difference, compare
+from fsft.statistics import Difference, compare, contrast, summarize
 
 FINDING_WORDS = ("shown", "seen", "mixed", "not seen", "refuted", "not run")
 Side = tuple[Recipe, str]  # a recipe, and the inference mode to read
+Pair = tuple[Side, Side]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One sentence of ours and its test: each pair (a, b) has a - b between `low` and `high`, in points.
 
-    `probe` names the images of a probe instead; their recognition above chance must lie there.
+    A trend is two pairs: the difference of the first minus that of the second must lie there. `probe` names the
+    images of a probe instead; their recognition above chance must lie there.
     """
 
     id: str
     sentence: str
     chapter: str
-    pairs: tuple[tuple[Side, Side], ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    trends: tuple[tuple[Pair, Pair], ...] = ()
     low: float = 0.0
     high: float = math.inf
     probe: str | None = None
@@ -103,25 +107,51 @@ def runs_of(ledger: Ledger, recipe: Recipe) -> list[Result]:
 
 def difference(ledger: Ledger, a: Side, b: Side) -> tuple[Difference | None, tuple[Result, ...]]:
     """Mean accuracy of side a minus side b at the last epoch, and the runs; None where a side has none."""
-    sides = [(runs_of(ledger, recipe), mode) for recipe, mode in (a, b)]
-    values = [{run["seed"]: run["last"][mode] for run in runs if mode in run["last"]} for runs, mode in sides]
-    if not all(values):
+    (first, values), (second, others) = _read(ledger, a), _read(ledger, b)
+    if not values or not others:
         return None, ()
     same = a[0].digest == b[0].digest
-    runs = sides[0][0] if same else [*sides[0][0], *sides[1][0]]
-    return compare(values[0], values[1], same_runs=same), tuple(runs)
+    runs = first if same else [*first, *second]
+    return compare(values, others, same_runs=same), tuple(runs)
+
+
+def trend(ledger: Ledger, later: Pair, earlier: Pair) -> tuple[Difference | None, tuple[Result, ...]]:
+    """The difference of one pair minus that of another, and the runs; None where one of the four has none."""
+    read = [_read(ledger, side) for side in (*later, *earlier)]
+    if not all(values for _, values in read):
+        return None, ()
+    a, b, c, d = (summarize(list(values.values())) for _, values in read)
+    return contrast((a, d), (b, c)), tuple(run for runs, _ in read for run in runs)
+
+
+def _read(ledger: Ledger, side: Side) -> tuple[list[Result], dict[int, float]]:
+    """The runs of a side, and their accuracy at the last epoch by seed."""
+    recipe, mode = side
+    runs = runs_of(ledger, recipe)
+    return runs, {run["seed"]: run["last"][mode] for run in runs if mode in run["last"]}
 
 
 BUDGETS = tuple((images, epochs) for images, all_epochs in MAP_BUDGETS.items() for epochs in all_epochs)
 
 
-def _over_budgets(a: tuple[str, float, str], b: tuple[str, float, str]) -> tuple[tuple[Side, Side], ...]:
-    """The same comparison, (method, scale, mode) against another, at every budget of the map."""
+def _at(images: int, epochs: int, a: tuple[str, float, str], b: tuple[str, float, str]) -> Pair:
+    """A comparison, (method, scale, mode) against another, at one budget of the map."""
+    first, second = ((map_recipe(images, epochs, method, scale), mode) for method, scale, mode in (a, b))
+    return first, second
 
-    def side(budget: tuple[int, int], what: tuple[str, float, str]) -> Side:
-        return map_recipe(*budget, what[0], what[1]), what[2]
 
-    return tuple((side(budget, a), side(budget, b)) for budget in BUDGETS)
+def _over_budgets(a: tuple[str, float, str], b: tuple[str, float, str]) -> tuple[Pair, ...]:
+    """The same comparison at every budget of the map."""
+    return tuple(_at(*budget, a, b) for budget in BUDGETS)
+
+
+def _over_time(a: tuple[str, float, str], b: tuple[str, float, str]) -> tuple[tuple[Pair, Pair], ...]:
+    """The same comparison after more epochs and after fewer, of as many images."""
+    return tuple(
+        (_at(images, longer, a, b), _at(images, shorter, a, b))
+        for images, all_epochs in MAP_BUDGETS.items()
+        for shorter, longer in pairwise(all_epochs)
+    )
 
 
 _BASELINE, _SI, _SI5 = ("baseline", 1.0, "baseline"), ("fsft", 1.0, "si"), ("fsft", 5.0, "si")
@@ -160,6 +190,12 @@ findings: dict[str, Finding] = {
             "With five times the rate, FSFT by single inference ends above its baseline.",
             "13",
             _over_budgets(_SI5, _BASELINE),
+        ),
+        Finding(
+            "longer-helps",
+            "With the paper's rates, longer training on as many images takes back a part of the lag.",
+            "13",
+            trends=_over_time(_SI, _BASELINE),
         ),
         Finding(
             "student-helps",
@@ -226,5 +262,6 @@ def judge_finding(finding: Finding, ledger: Ledger, probes: Sequence[dict[str, A
         runs = tuple(result for result in ledger if result["file"] in files)
         return FindingVerdict(finding, (beyond_chance(list(probes), finding.probe),), runs)
     compared = [difference(ledger, a, b) for a, b in finding.pairs]
+    compared += [trend(ledger, later, earlier) for later, earlier in finding.trends]
     runs_by_file = {run["file"]: run for _, runs in compared for run in runs}
     return FindingVerdict(finding, tuple(found for found, _ in compared), tuple(runs_by_file.values()))

@@ -7,6 +7,7 @@ M becomes R * M, and view j of the image is ``version * M + mask``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ class PlainNet(nn.Module):
         self.stages = stages
         self.num_classes = num_classes
         *_, (channels, height, width) = feature_shapes(stages, input_size).values()
+        _check_classes(num_classes)
         self.fc = nn.Linear(channels, num_classes)
         if drop_in_training not in (None, 1, 2, 3, 4):
             raise ValueError(f"expected a quadrant from 1 to 4 or None, found drop_in_training={drop_in_training!r}")
@@ -63,8 +65,8 @@ class PlainNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = self.stages(x)
         if self.training and self.kept_in_training is not None:
-            return self.fc(masked_average_pool(features, self.kept_in_training)[:, 0])
-        return self.fc(features.mean((-2, -1)))
+            return _logits(self.fc, masked_average_pool(features, self.kept_in_training)[:, 0])
+        return _logits(self.fc, features.mean((-2, -1)))
 
 
 class JointNet(nn.Module):
@@ -107,8 +109,7 @@ class JointNet(nn.Module):
         shapes = feature_shapes(stages, input_size)
         taps = tuple(shapes)[-2:] if taps is None else tuple(taps)
         _check_taps(taps, tuple(shapes), transform_after)
-        if num_classes < 1:
-            raise ValueError(f"expected at least one class, found num_classes={num_classes}")
+        _check_classes(num_classes)
         self.stages = stages
         self.num_classes = num_classes
         self.taps = taps
@@ -119,6 +120,7 @@ class JointNet(nn.Module):
             family = masks if name in masked else no_masks
             # Buffers: they follow .to(device), but are derived from the taps, so checkpoints need not hold them.
             self.register_buffer(f"masks_{name}", family(*shapes[name][1:]), persistent=False)
+        _check_masks([self.masks_of(name) for name in masked])
         self.num_masks = len(self.masks_of(masked[0]))
         versions = 1 if input_transform is None else input_transform(torch.zeros(1, 3, input_size, input_size)).shape[1]
         self.num_views = versions * self.num_masks
@@ -150,10 +152,10 @@ class JointNet(nn.Module):
                 x = _as_batch(apply_masks(x, self.masks_of(name)), like=x)
         last = pooled[self.taps[-1]]
         return JointOutput(
-            last=self.fc_last(last),
-            penultimate=None if self.fc_penultimate is None else self.fc_penultimate(pooled[self.taps[0]]),
+            last=_logits(self.fc_last, last),
+            penultimate=None if self.fc_penultimate is None else _logits(self.fc_penultimate, pooled[self.taps[0]]),
             # View 0 is the image as it is, without a mask, so row 0 is the ordinary pooled feature.
-            distilled=None if self.fc_distilled is None else self.fc_distilled(last[:, 0]),
+            distilled=None if self.fc_distilled is None else _logits(self.fc_distilled, last[:, 0]),
         )
 
 
@@ -263,8 +265,33 @@ def _as_batch(views: Tensor, like: Tensor) -> Tensor:
     )
 
 
+def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
+    """A classifier's scores in its own precision, under autocast too.
+
+    In bf16 scores have three digits: the two highest are then equal for some images in a hundred, and their order in
+    the list of classes would decide.
+    """
+    available = torch.amp.is_autocast_available(pooled.device.type)
+    with torch.autocast(pooled.device.type, enabled=False) if available else contextlib.nullcontext():
+        return classifier(pooled.to(classifier.weight.dtype))
+
+
 def _softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits.float(), -1)
+
+
+def _check_classes(num_classes: int) -> None:
+    if num_classes < 1:
+        raise ValueError(f"expected at least one class, found num_classes={num_classes}")
+
+
+def _check_masks(families: list[Tensor]) -> None:
+    """View 0 has to be the whole map, for single inference and the student, and every tap needs the same labels."""
+    if not all(family.is_meta or bool((family[0] == 1).all()) for family in families):
+        raise ValueError("expected masks whose first keeps everything (M_0 of eq. 1), found one that drops something")
+    counts = [len(family) for family in families]
+    if len(set(counts)) > 1:
+        raise ValueError(f"expected as many masks at every tap, found {counts}")
 
 
 def _check_taps(taps: tuple[str, ...], stage_names: tuple[str, ...], transform_after: str | None) -> None:

@@ -13,7 +13,6 @@ nothing. A map that is nowhere positive says nothing about the place, and is sco
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -121,7 +120,7 @@ def randomized(model: PlainNet | JointNet, what: str = "all", seed: int = 0) -> 
 
     Args:
         model: left as it is.
-        what: "head", the classifiers alone, or "all" layers. Both are drawn anew as for a fresh network.
+        what: "head", the classifiers alone, or "all" layers. Both are drawn anew, by each layer's own default.
         seed: of the draw; torch's own random state stays as it was.
 
     Raises:
@@ -129,15 +128,16 @@ def randomized(model: PlainNet | JointNet, what: str = "all", seed: int = 0) -> 
     """
     if what not in RANDOMIZE:
         raise ValueError(f"expected what to be one of {RANDOMIZE}, found {what!r}")
-    fresh = copy.deepcopy(model)
+    device = next(model.parameters()).device
+    fresh = copy.deepcopy(model).cpu()  # one random state decides, on every device
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         for name, module in fresh.named_modules():
             if what == "all" or not name.startswith("stages"):
                 reset = getattr(module, "reset_parameters", None)
                 if reset is not None:
                     reset()
-    return fresh.eval()
+    return fresh.to(device).eval()
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
@@ -177,8 +177,3 @@ def _box_of_largest_part(pixels: np.ndarray) -> np.ndarray:
     box = np.zeros_like(pixels)
     box[ndimage.find_objects(parts)[largest - 1]] = True
     return box
-
-
-def mean_scores(scores: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """The mean of each score over images and over the networks of the list, in percent."""
-    return {name: 100 * float(np.mean([each[name] for each in scores])) for name in scores[0]}

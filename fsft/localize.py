@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from fsft import augment
-from fsft.cam import class_maps
+from fsft.cam import class_maps, require_package
 from fsft.data import FileSet, ImageSet
-from fsft.evaluation import predict_all
+from fsft.evaluation import predict_all, resolve_device
 from fsft.framework import JointNet, PlainNet
 from fsft.localization import (
     RANDOMIZE,
@@ -63,8 +63,12 @@ def localize(
     Raises:
         FileNotFoundError: the run is not done, or its weights are not there.
         ValueError: the test set is not the run's, or has no ground truth for places.
+        ImportError: the grad-cam package is not installed.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if images is not None and images < 1:
+        raise ValueError(f"expected at least one image, found {images}")
+    require_package()
+    device = resolve_device(device)
     stem = recipe.run_name(seed)
     result_path = Path(results_dir) / f"{stem}.json"
     if not result_path.exists():
@@ -149,10 +153,10 @@ def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str, bool]]:
     """(method, mode, centered) of the maps that score differently, behind the last stage, among Grad-CAM and CAM.
 
     Scores are centered over the classes, see :func:`fsft.cam.class_maps`; of joint classifiers Grad-CAM's raw maps are
-    there too, to show what that changes. A plain classifier's are the same: the gradients of its columns sum to zero.
-    Behind the last stage nothing is left of the penultimate classifier, so "ag" repeats "ag-last". And where one linear
-    classifier reads the pooled features, CAM is Grad-CAM times a number, which no score sees; masks in between change
-    that.
+    there too, to show what that changes. A plain classifier's hardly differ: the gradients of its columns sum to
+    zero, so that what these share is left over from the random start. Behind the last stage nothing is left of the
+    penultimate classifier, so "ag" repeats "ag-last". And where one linear classifier reads the pooled features, CAM
+    is Grad-CAM times a number, which no score sees; masks in between change that.
     """
     kinds = []
     for mode in modes:

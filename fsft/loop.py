@@ -112,18 +112,13 @@ class Loop:
         while state.epoch < self.recipe.epochs and not self._enough():
             if not self.train_epoch(stop, report):
                 self.stop(folder, stop)
-            if not math.isfinite(state.loss_sum.item()):
-                raise TrainingDivergedError(
-                    f"the training loss of {self.recipe.name} is {state.loss_sum.item()} in epoch {state.epoch + 1}: "
-                    "lower the learning rate"
-                    + ("" if folder is None else f"; the last good checkpoint is kept in {folder}")
-                )
+            self.check_loss(folder)
             self.finish_epoch()
             report.epoch(state.history[-1])
             if folder is not None and (stop or time.perf_counter() - saved_at >= checkpoint_seconds):
                 self.save(folder)
                 saved_at = time.perf_counter()
-            if stop:
+            if stop and state.epoch < self.recipe.epochs:  # a run that is done is not held up
                 self.stop(folder, stop)
 
     def train_epoch(self, stop: StopRequest, report: ProgressReport) -> bool:
@@ -200,12 +195,24 @@ class Loop:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity["precision"] == "bf16")
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint, unless the loss is already lost."""
-        if not math.isfinite(self.state.loss_sum.item()):
-            return
+        """Write a checkpoint.
+
+        Raises:
+            TrainingDivergedError: the loss is already lost; the last good checkpoint stays.
+        """
+        self.check_loss(folder)
         state = {"identity": self.identity, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         save_checkpoint(folder, done, state | {"state": vars(self.state)})
+
+    def check_loss(self, folder: Path | None) -> None:
+        loss = self.state.loss_sum.item()
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the training loss of {self.recipe.name} is {loss} in epoch {self.state.epoch + 1}: "
+                "lower the learning rate"
+                + ("" if folder is None else f"; the last good checkpoint is kept in {folder}")
+            )
 
     def resume(self, folder: Path) -> None:
         """Take over the newest good checkpoint in ``folder``, if there is one.
@@ -286,11 +293,15 @@ def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Choose kernels that give the same bits every time; the CPU's do so anyway for a fixed number of threads."""
+    """Choose kernels that give the same bits every time; the CPU's do so anyway for a fixed number of threads.
+
+    And let ``fp32`` mean it: by default PyTorch computes float32 convolutions in TF32 where the GPU has it.
+    """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

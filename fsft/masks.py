@@ -131,8 +131,9 @@ def masked_average_pool(features: Tensor, masks: Tensor) -> Tensor:
         (B, M, C), in the dtype of ``features`` (or of the active autocast).
     """
     _check_shapes(features, masks)
-    weights = masks.to(features.dtype).flatten(1) / masks[0].numel()
-    return (features.flatten(2) @ weights.T).transpose(1, 2)
+    sums = features.flatten(2) @ masks.to(features.dtype).flatten(1).T
+    # Divided afterwards: 1 / (H * W) has no exact value in bf16 unless it is a power of two.
+    return sums.transpose(1, 2) / masks[0].numel()
 
 
 def joint_labels(labels: Tensor, num_transforms: int) -> Tensor:

@@ -133,7 +133,7 @@ def reduced_frame(ledger: Ledger) -> pd.DataFrame:
     for gain in gains(ledger):
         if gain.exact or gain.modes[1] != "baseline" or not gain.usual_form:
             continue
-        family = gain.methods[0].removesuffix("-sd")
+        family = gain.methods[0].removesuffix("-sd")  # one row for a method with and without self-distillation
         scale = gain.recipe["head_lr_scale"]
         key = f"{recipe_key(gain.recipe, (*NAMES, *METHOD_FIELDS))} {family} {scale}"
         row = rows.setdefault(

@@ -33,15 +33,20 @@ def _version(package: str) -> str | None:
 
 
 def device_record(device: torch.device) -> dict[str, Any]:
-    """What computed: ``{"type": "cpu", "name": ..., "cores": ...}`` or the GPU's name, with CUDA and cuDNN versions."""
+    """What computed: ``{"type": "cpu", "name": ..., "cores": ...}`` or the GPU's name, with CUDA and cuDNN versions.
+
+    ``jobs`` says how many runs a sweep had on it at a time, where that was more than one.
+    """
+    jobs = int(os.environ.get("FSFT_JOBS", "1"))
+    shared = {"jobs": jobs} if jobs > 1 else {}
     if device.type == "cuda":
-        return {
+        return shared | {
             "type": "cuda",
             "name": torch.cuda.get_device_name(device),
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
         }
-    return {
+    return shared | {
         "type": device.type,
         "name": _processor_name(),
         "cores": os.cpu_count(),

@@ -90,14 +90,20 @@ class Recipe:
         expect(self.masks in families, "masks", f"one of {families} with method {self.method!r}", self.masks)
         expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
         expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
-        for name in ("epochs", "batch_size", "lr", "head_lr_scale", "cutout_length", "mixup_alpha"):
+        # The order in which they are applied is fixed, so the order in which they are named is no difference.
+        object.__setattr__(self, "augment", tuple(name for name in AUGMENTATIONS if name in self.augment))
+        for name in ("epochs", "batch_size", "cutout_length"):
             value = getattr(self, name)
-            expect(math.isfinite(value) and value > 0, name, "a positive number", value)
+            expect(isinstance(value, int) and value > 0, name, "a positive whole number", value)
+        for name in ("lr", "gamma", "head_lr_scale", "mixup_alpha"):
+            value = getattr(self, name)
+            expect(_is_finite(value) and value > 0, name, "a positive number", value)
         for name in ("momentum", "weight_decay", "beta"):
             value = getattr(self, name)
-            expect(math.isfinite(value) and value >= 0, name, "a number of at least 0", value)
-        if self.images_per_class is not None:
-            expect(self.images_per_class > 0, "images_per_class", "None or a positive number", self.images_per_class)
+            expect(_is_finite(value) and value >= 0, name, "a number of at least 0", value)
+        count = self.images_per_class
+        whole = count is None or (isinstance(count, int) and count > 0)
+        expect(whole, "images_per_class", "None or a positive whole number", count)
 
     def reduced(self, **changes: Any) -> Recipe:
         """A recipe derived from this one. Without ``name``, it is named after its origin and what it changes."""
@@ -169,6 +175,10 @@ class Recipe:
 def _half_cosine(t: float) -> float:
     """From 1 at t = 0 down to 0 at t = 1."""
     return (1 + math.cos(math.pi * t)) / 2
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _tuples(value: Any) -> Any:

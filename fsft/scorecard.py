@@ -90,6 +90,7 @@ def gains_frame(ledger: Ledger) -> pd.DataFrame:
     rows = [
         {
             "Setting": settings[setting_key(gain.recipe)],
+            "Method": unbroken(gain.methods[0]),
             "Comparison": unbroken(f"{gain.modes[0].upper()} − {gain.modes[1].replace('si', 'SI')}"),
             "Gain": f"{gain.difference.gain:+.2f}",
             "95 % interval": unbroken(gain.difference.interval),

@@ -19,13 +19,15 @@ from torch.nn import functional as F
 def feature_shapes(stages: nn.Sequential, input_size: int = 32) -> dict[str, tuple[int, int, int]]:
     """(C, H, W) after each named stage for square RGB images of ``input_size`` pixels.
 
-    Runs one black image in evaluation mode, so batch statistics stay as they are.
+    Runs one black image in evaluation mode, so batch statistics stay as they are, and so does the mode of every part.
 
     Raises:
-        ValueError: a stage does not return a feature map.
+        ValueError: a stage does not return a feature map, or the stages have no parameters.
     """
-    training = stages.training
-    parameter = next(stages.parameters())
+    modes = [(module, module.training) for module in stages.modules()]
+    parameter = next(stages.parameters(), None)
+    if parameter is None:
+        raise ValueError(f"expected stages with parameters, found none in {tuple(dict(stages.named_children()))}")
     x = torch.zeros(1, 3, input_size, input_size, device=parameter.device, dtype=parameter.dtype)
     shapes = {}
     stages.eval()
@@ -39,7 +41,8 @@ def feature_shapes(stages: nn.Sequential, input_size: int = 32) -> dict[str, tup
                 )
             shapes[name] = (x.shape[1], x.shape[2], x.shape[3])
     finally:
-        stages.train(training)
+        for module, training in modes:
+            module.training = training
     return shapes
 
 

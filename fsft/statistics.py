@@ -75,14 +75,25 @@ def welch(a: Summary, b: Summary) -> Difference:
 
     Without a standard deviation on either side (n = 1, or none printed) there is no interval.
     """
-    gain, n = a.mean - b.mean, (a.n, b.n)
-    if a.sd is None or b.sd is None or min(n) < 2:
+    return contrast((a,), (b,))
+
+
+def contrast(plus: Sequence[Summary], minus: Sequence[Summary]) -> Difference:
+    """Sum of the means of `plus` minus that of `minus`, with Welch's interval for any number of independent groups.
+
+    Two on each side are a difference of differences, such as a gain that changes from one budget to another. `n` has
+    the smallest group of each side.
+    """
+    gain = math.fsum(group.mean for group in plus) - math.fsum(group.mean for group in minus)
+    n = min(group.n for group in plus), min(group.n for group in minus)
+    known = [(group.sd, group.n) for group in (*plus, *minus) if group.sd is not None and group.n > 1]
+    if len(known) < len(plus) + len(minus):
         return Difference(gain, None, None, "welch", n)
-    variances = a.sd**2 / a.n, b.sd**2 / b.n
+    variances = [sd**2 / count for sd, count in known]
     error = math.sqrt(sum(variances))
     if error == 0:
         return Difference(gain, gain, gain, "welch", n)
-    freedom = sum(variances) ** 2 / (variances[0] ** 2 / (a.n - 1) + variances[1] ** 2 / (b.n - 1))
+    freedom = sum(variances) ** 2 / sum(v**2 / (count - 1) for v, (_, count) in zip(variances, known, strict=True))
     half = _t(freedom) * error
     return Difference(gain, gain - half, gain + half, "welch", n)
 

@@ -51,6 +51,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.log = self.folder / "log.txt"
+        self.epochs_done = self.epochs_in_log()
         if self.result.exists():
             self.state, self.epochs_done = "done", self.recipe.epochs
 
@@ -58,10 +59,21 @@ class Job:
     def title(self) -> str:
         return f"{self.recipe.name}, seed {self.seed}"
 
-    def start(self, gpu: str | None) -> None:
-        """Begin or resume the run in a process and session of its own, its output appended to its log."""
+    def epochs_in_log(self) -> int:
+        """The last epoch that the log has, be it of an earlier start."""
+        found = _EPOCH.findall(tail(self.log))
+        return int(found[-1][0]) if found else 0
+
+    def start(self, gpu: str | None, at_once: int = 1, cores: int | None = None) -> None:
+        """Begin or resume the run in a process and session of its own, its output appended to its log.
+
+        It is one of ``at_once`` on its device, and has ``cores`` of the CPU (None: as many as it likes).
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "FSFT_HEADLESS": "1"}
+        environment = {**os.environ, "FSFT_HEADLESS": "1", "FSFT_JOBS": str(at_once)}
+        if cores is not None:
+            for name in ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"):
+                environment.setdefault(name, str(cores))
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         log: IO[bytes]
@@ -79,8 +91,7 @@ class Job:
     def poll(self) -> bool:
         """Look at the run; True when it has ended since the last look."""
         assert self.process is not None
-        found = _EPOCH.findall(tail(self.log))
-        self.epochs_done = int(found[-1][0]) if found else self.epochs_done
+        self.epochs_done = max(self.epochs_done, self.epochs_in_log())
         status = self.process.poll()
         if status is None:
             return False
@@ -135,6 +146,7 @@ def run_sweep(
         Exit status: 0 when every run is done, 1 when one failed, 130 or 143 when asked to stop.
     """
     slots: list[str | None] = [gpu for _ in range(at_once) for gpu in gpus] or [None] * at_once
+    cores = max(1, (os.cpu_count() or 1) // len(slots)) if len(slots) > 1 else None
     begin = time.monotonic()
     before = sum(job.epochs_done for job in jobs)
     say(f"{len(jobs)} runs, {sum(job.state == 'done' for job in jobs)} of them done already")
@@ -146,7 +158,7 @@ def run_sweep(
                     say(f"{job.title}: {job.state}, {progress(jobs, before, time.monotonic() - begin)}")
             claim_results(jobs)
             for job in [job for job in jobs if job.state == "waiting"][: len(slots)]:
-                job.start(slots.pop(0))
+                job.start(slots.pop(0), at_once, cores)
                 say(f"{job.title}: started, log in {job.log}")
             time.sleep(interval)
         if stop:
@@ -224,5 +236,7 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
+        if int(last or first) < int(first):
+            raise ValueError(f"expected rising seeds such as 0-3, found {part!r}")
         seeds += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(seeds))

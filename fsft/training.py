@@ -13,7 +13,7 @@ from torch import nn
 from fsft import files
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.data import FileSet, ImageSet, load_split
-from fsft.evaluation import resolve_precision
+from fsft.evaluation import resolve_device, resolve_precision
 from fsft.files import folder_lock
 from fsft.loop import Loop
 from fsft.networks import build
@@ -65,7 +65,8 @@ def train(
         compile: compile the forward and the backward pass, on a GPU into CUDA graphs, see
             :func:`fsft.compiling.compiled`. None does so for long runs on a GPU.
         progress: ``auto``, ``bar``, ``lines`` (one line per epoch) or ``none``.
-        max_steps: stop after so many steps, evaluate, and write no result: to try a recipe out.
+        max_steps: stop after so many steps, evaluate, and write nothing, neither result nor checkpoint: to try a recipe
+            out.
         data: training and test set, instead of those that the recipe names.
         checkpoint_seconds: the least time between two checkpoints; they are written between epochs.
         workers: processes that decode the images of a data set too large for the memory; None takes one for each core
@@ -79,33 +80,35 @@ def train(
     """
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"expected at least one step, found {max_steps}")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = resolve_device(device)
     identity = {"slug": recipe.slug, "seed": seed, "precision": resolve_precision(precision, device)}
     stem = recipe.run_name(seed)
-    folder = None if runs_dir is None else Path(runs_dir) / stem
+    folder = None if runs_dir is None or max_steps is not None else Path(runs_dir) / stem
     result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
     if result_path is not None and result_path.exists():
         return load_run(result_path, folder, device)
     train_set, test_set = data or recipe_data(recipe, data_dir)
-    identity["train_sha256"] = train_set.sha256
+    identity |= {"train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
     loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps, workers)
     with contextlib.ExitStack() as stack:
         if folder is not None:
             stack.enter_context(folder_lock(folder))
+            if result_path is not None and result_path.exists():  # another process was first
+                return load_run(result_path, folder, device)
             loop.resume(folder)
         stop = stack.enter_context(stop_request(active=folder is not None))
         report = stack.enter_context(ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch))
         loop.run(folder, stop, report, checkpoint_seconds)
-    result = loop.result()
-    if folder is not None and max_steps is None:
-        weights = loop.model.state_dict()
-        about = {"classes": list(train_set.classes), "input_size": train_set.image_size}
-        save_state(folder / "weights.pt", {"recipe": recipe.as_dict(), **about, "model": weights})
-    if result_path is not None:
-        files.fault_point("before result")
-        write_result(result_path, result)
-        for path in checkpoints(folder) if folder is not None else ():
-            path.unlink()
+        result = loop.result()
+        if folder is not None:
+            weights = loop.model.state_dict()
+            about = {"classes": list(train_set.classes), "input_size": train_set.image_size}
+            save_state(folder / "weights.pt", {"recipe": recipe.as_dict(), **about, "model": weights})
+        if result_path is not None:
+            files.fault_point("before result")
+            write_result(result_path, result)
+            for path in checkpoints(folder) if folder is not None else ():
+                path.unlink()
     return Run(loop.model.eval(), result)
 
 

@@ -35,7 +35,7 @@ HOSTILE_NAMES = [
     "",
     " seeds",
     "seeds ",
-    "Seeds",
+    "short recipe: seeds",
     "see ds",
     "seeds=1",
     "ѕeeds",

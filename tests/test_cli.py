@@ -70,6 +70,27 @@ def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
     assert "1 result files, 0 problems" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["verify", "--results-dir", "resluts"], "expected a folder of results, found no resluts"),
+        (["sweep", "tiny/*", "--gpus", "0", "--device", "cuda:0"], "expected --gpus or --device, found both"),
+        (["train", "tiny/fsft", "--device", "gpu"], "expected a device such as cpu, cuda or cuda:1, found 'gpu'"),
+        (["train", "tiny/fsft", "--epochs", "0"], "recipe field 'epochs': expected a positive whole number, found 0"),
+        (["localize", "tiny/fsft", "--images", "0"], "expected at least one image, found 0"),
+    ],
+)
+def test_bad_arguments_get_a_sentence(tiny_recipe, capsys, command, message):
+    assert main(command) == 2
+    assert f"fsft: {message}" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_gets_a_sentence(tiny_recipe, tmp_path, capsys):
+    (tmp_path / "runs").write_text("a file")
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 1
+    assert "fsft: " in capsys.readouterr().err
+
+
 def test_steps_writes_no_result(tiny_recipe, tmp_path, capsys):
     assert main(["train", "tiny/fsft", "--steps", "1", "--device", "cpu", "--progress", "none"]) == 0
     assert "no result written" in capsys.readouterr().out

@@ -77,6 +77,23 @@ def test_overheads_refer_to_the_baseline_on_the_same_device() -> None:
     assert verdict(cell, *elsewhere, *ours) == "not run"
 
 
+@pytest.mark.parametrize("field", ["precision", "compiled"])
+def test_costs_are_compared_where_the_same_device_computed_in_the_same_way(field: str) -> None:
+    cell = paper.cells["table5/resnet110/fsft/time-overhead"]
+    base, ours = seeds("table1/resnet110/baseline", baseline=(75.0,)), seeds("table1/resnet110/fsft", si=(76.0,))
+    assert len(observed(cell, with_file(*base, *ours))) == 1
+    ours[0][field] = "bf16" if field == "precision" else True
+    assert observed(cell, with_file(*base, *ours)) == {}
+
+
+def test_a_run_that_shared_its_device_tells_no_time() -> None:
+    cell = paper.cells["table5/resnet110/fsft/time-overhead"]
+    base, ours = seeds("table1/resnet110/baseline", baseline=(75.0,)), seeds("table1/resnet110/fsft", si=(76.0,))
+    ours[0]["device"] |= {"jobs": 6}
+    assert observed(cell, with_file(*base, *ours)) == {}
+    assert observed(paper.cells["table1/resnet110/si"], with_file(*ours)) == {0: 76.0}
+
+
 def test_absolute_costs_belong_to_the_papers_hardware() -> None:
     cell = paper.cells["table5/resnet110/fsft/time"]
     assert (
@@ -132,6 +149,23 @@ def test_self_distillation_is_compared_with_plain_single_inference() -> None:
     plain = seeds(FSFT.reduced(**SHORT), si=(60.0,), ag=(60.0,))
     found = {gain.label: gain.difference.gain for gain in gains(with_file(*distilled, *plain))}
     assert found == {"FSFT-SD against FSFT-SI": pytest.approx(1.0), "FSFT-AG against FSFT-SI": 0.0}
+
+
+def test_a_method_with_self_distillation_is_compared_with_itself() -> None:
+    recipe = recipes["table1/resnet56/fsft-sd"]
+    runs = [
+        *seeds(recipes["table1/resnet56/baseline"].reduced(**SHORT), baseline=(58.0,)),
+        *seeds(FSFT.reduced(**SHORT), si=(60.0,)),
+        *seeds(recipe.reduced(**SHORT, method="sla"), si=(55.0,)),
+        *seeds(recipe.reduced(**SHORT, method="sla-sd"), si=(54.0,), sd=(57.0,)),
+    ]
+    found = {gain.label: gain.difference.gain for gain in gains(with_file(*runs))}
+    assert found == {
+        "FSFT-SI against baseline": pytest.approx(2.0),
+        "SLA-SI against baseline": pytest.approx(-3.0),
+        "SLA-SD against baseline": pytest.approx(-1.0),
+        "SLA-SD against SLA-SI": pytest.approx(2.0),
+    }
 
 
 def test_exact_runs_give_gains_without_the_word_reduced() -> None:

@@ -4,7 +4,7 @@ import pytest
 from fake_runs import fake_result, seeds, with_file
 
 from fsft.catalog import recipes
-from fsft.findings import BUDGETS, FINDING_WORDS, findings, judge_finding, map_recipe, runs_of
+from fsft.findings import BUDGETS, FINDING_WORDS, Finding, Pair, findings, judge_finding, map_recipe, runs_of
 from fsft.recipe import Recipe
 from fsft.results import Ledger
 
@@ -17,18 +17,22 @@ def cell(images: int, epochs: int, baseline: tuple[float, ...], si: tuple[float,
     )
 
 
+def all_pairs(finding: Finding) -> list[Pair]:
+    return [*finding.pairs, *(pair for both in finding.trends for pair in both)]
+
+
 def test_every_comparison_is_between_recipes_that_exist_under_a_name() -> None:
     """A mistyped field would compare runs that nobody can make."""
     known = {recipe.digest for recipe in recipes.values()}
-    sides = [side for finding in findings.values() for pair in finding.pairs for side in pair]
+    sides = [side for finding in findings.values() for pair in all_pairs(finding) for side in pair]
     assert len(sides) > 50
     assert {recipe.digest for recipe, _ in sides} <= known
-    assert all(name == finding.id and (finding.pairs or finding.probe) for name, finding in findings.items())
+    assert all(name == finding.id and (all_pairs(finding) or finding.probe) for name, finding in findings.items())
 
 
 def test_the_two_sides_differ_in_the_method_alone() -> None:
     for finding in findings.values():
-        for (a, _), (b, _) in finding.pairs:
+        for (a, _), (b, _) in all_pairs(finding):
             different = {key for key, value in a.as_dict().items() if value != b.as_dict()[key]}
             assert different <= {"name", "origin", "method", "head_lr_scale", "beta", "masks"}
 
@@ -62,6 +66,22 @@ def test_words_for_all_budgets() -> None:
     mixed = cell(100, 10, (50.0,), (45.0,)) + cell(100, 30, (50.0,), (55.0,))
     assert judge_finding(LAGS, mixed).verdict == "mixed"
     assert judge_finding(LAGS, []).verdict == "not run"
+
+
+@pytest.mark.parametrize(
+    ("si_later", "word", "gain"),
+    [((58.0,), "seen", 3.0), ((54.0,), "not seen", -1.0), ((51.0, 51.1, 51.2), "refuted", -4.0)],
+)
+def test_a_trend_is_a_difference_of_differences(si_later: tuple[float, ...], word: str, gain: float) -> None:
+    """From ten epochs (5 behind) to thirty, at 100 images per class."""
+    n = len(si_later)
+    ledger = cell(100, 10, (50.0, 50.1, 50.2)[:n], (45.0, 45.1, 45.2)[:n])
+    judged = judge_finding(findings["longer-helps"], ledger)
+    assert judged.verdict == "not run" and judged.strength == "0 of 3 comparisons run"
+    ledger += cell(100, 30, (60.0, 60.1, 60.2)[:n], si_later)
+    judged = judge_finding(findings["longer-helps"], ledger)
+    assert judged.verdict == word and len(judged.found) == 1 and len(judged.runs) == 4 * n
+    assert judged.found[0].gain == pytest.approx(gain)
 
 
 def test_the_strength_is_said_plainly() -> None:

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from fsft import JointNet, JointOutput, PlainNet, backbone, joint_labels, joint_loss, modes, predict
 from fsft.framework import aggregated_logits, distillation_loss, matching_logits
+from fsft.masks import quadrant_masks
 
 
 def joint_net(num_classes=4, **options):
@@ -109,6 +110,15 @@ def test_half_precision_logits_give_float32_probabilities():
     assert predict(output, "si").dtype == torch.float32
 
 
+@pytest.mark.parametrize("net", [JointNet(backbone("resnet8"), 7, self_distill=True), PlainNet(backbone("resnet8"), 7)])
+def test_scores_have_the_classifiers_precision_under_autocast(net):
+    with torch.autocast("cpu", torch.bfloat16):
+        output = net(torch.randn(2, 3, 32, 32))
+    assert all(logits.dtype == torch.float32 for logits in (output if isinstance(output, JointOutput) else [output]))
+    half = net.bfloat16()(torch.randn(2, 3, 32, 32).bfloat16())
+    assert (half.last if isinstance(half, JointOutput) else half).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     ("present", "mode", "message"),
     [
@@ -159,8 +169,9 @@ def test_state_dict_holds_no_masks_and_loads_into_a_fresh_network(batch):
 
 def test_building_a_network_leaves_batch_statistics_alone():
     stages = backbone("resnet8")
+    stages.layer1.eval()  # frozen, as in fine-tuning
     JointNet(stages, 4)
-    assert stages.training
+    assert stages.training and not any(module.training for module in stages.layer1.modules())
     assert all(int(buffer) == 0 for name, buffer in stages.named_buffers() if name.endswith("num_batches_tracked"))
 
 
@@ -176,6 +187,25 @@ def test_building_a_network_leaves_batch_statistics_alone():
 def test_bad_taps(taps, message):
     with pytest.raises(ValueError, match=message):
         joint_net(taps=taps)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (lambda h, w: quadrant_masks(h, w)[1:], "expected masks whose first keeps everything"),
+        (lambda h, w: torch.ones(h, h, w), r"expected as many masks at every tap, found \[16, 8\]"),
+    ],
+)
+def test_masks_that_mean_something_else_are_refused(masks, message):
+    with pytest.raises(ValueError, match=message):
+        JointNet(backbone("resnet8"), 7, masks=masks)
+
+
+def test_no_classes_and_no_parameters_are_named():
+    with pytest.raises(ValueError, match="at least one class, found num_classes=0"):
+        PlainNet(backbone("resnet8"), 0)
+    with pytest.raises(ValueError, match="expected stages with parameters"):
+        PlainNet(torch.nn.Sequential(torch.nn.ReLU()), 3)
 
 
 def test_wrong_input_size_is_named():

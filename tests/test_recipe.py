@@ -117,17 +117,25 @@ def test_learning_rate_stays_within_its_peak(schedule, progress):
         ("method", "magic", "expected one of .*found 'magic'"),
         ("schedule", "linear", "expected one of"),
         ("augment", ("rotate",), "expected a subset of"),
-        ("epochs", 0, "expected a positive number, found 0"),
-        ("cutout_length", 0, "expected a positive number"),
+        ("epochs", 0, "expected a positive whole number, found 0"),
+        ("epochs", 2.5, "expected a positive whole number, found 2.5"),
+        ("epochs", "3", "expected a positive whole number, found '3'"),
+        ("gamma", -1.0, "expected a positive number, found -1.0"),
+        ("cutout_length", 0, "expected a positive whole number"),
         ("mixup_alpha", -1.0, "expected a positive number"),
         ("lr", math.nan, "expected a positive number, found nan"),
         ("weight_decay", -1, "expected a number of at least 0"),
-        ("images_per_class", 0, "expected None or a positive number"),
+        ("images_per_class", 0, "expected None or a positive whole number"),
     ],
 )
 def test_bad_fields(field, value, message):
     with pytest.raises(ValueError, match=f"recipe field '{field}': {message}"):
         Recipe(name="test", **{field: value})
+
+
+def test_augmentations_have_one_order_whatever_they_are_listed_in():
+    listed, usual = (Recipe(name="test", augment=names) for names in (("mixup", "crop"), ("crop", "mixup")))
+    assert listed.augment == ("crop", "mixup") and listed.digest == usual.digest
 
 
 def test_unknown_fields_in_a_file_are_named():

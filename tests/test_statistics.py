@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fsft.statistics import Difference, Summary, against_constant, compare, paired, summarize, welch
+from fsft.statistics import Difference, Summary, against_constant, compare, contrast, paired, summarize, welch
 
 accuracies = st.lists(st.floats(0, 100, allow_nan=False), min_size=2, max_size=8)
 
@@ -45,6 +45,15 @@ def test_the_papers_own_gain_on_resnet_56() -> None:
     error = math.sqrt((0.07**2 + 0.28**2) / 4)
     assert gain.gain == pytest.approx(0.82)
     assert 0 < gain.low < 0.82 - 2 * error and gain.high > 0.82 + 2 * error
+
+
+def test_a_difference_of_differences_adds_four_variances() -> None:
+    a, b, c, d = (Summary(mean, 0.5, 3) for mean in (70.0, 60.0, 50.0, 45.0))
+    found = contrast((a, d), (b, c))
+    half = stats.t.ppf(0.975, 4 * 2) * (4 * 0.5**2 / 3) ** 0.5  # equal groups pool their degrees of freedom
+    assert (found.gain, found.n) == (5.0, (3, 3))
+    assert (found.low, found.high) == (pytest.approx(5.0 - half), pytest.approx(5.0 + half))
+    assert contrast((a, Summary(45.0, None, 1)), (b, c)).low is None
 
 
 def test_one_run_gives_no_interval() -> None:

@@ -119,6 +119,32 @@ def test_each_gpu_has_its_share(job):
     assert status == 0 and {one.gpu for one in jobs} == {"0", "1"}
 
 
+def test_runs_share_the_cores_and_say_so(job, monkeypatch):
+    started, given = fsft.sweep.subprocess.Popen, []
+    names = ("FSFT_JOBS", "OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
+
+    def popen(command, **options):
+        given.append([options["env"].get(name) for name in names])
+        return started(command, **options)
+
+    monkeypatch.setattr(fsft.sweep.subprocess, "Popen", popen)
+    monkeypatch.setattr(fsft.sweep.os, "cpu_count", lambda: 8)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    sweep([job(0), job(1)], at_once=2)
+    sweep([job(2)])
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    sweep([job(3), job(4)], gpus=["0", "1"])
+    assert given == [["2", "4", "4"]] * 2 + [["1", None, None]] + [["1", "3", "4"]] * 2
+
+
+def test_the_estimate_counts_from_where_the_log_is(job):
+    half = job(0)
+    half.folder.mkdir()
+    half.log.write_text("epoch 2/3, loss 1.0\n")
+    assert job(0).epochs_done == 2
+
+
 @pytest.mark.parametrize(
     ("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("5", [5]), ("0,2", [0, 2]), ("1-2,2,9", [1, 2, 9])]
 )
@@ -126,9 +152,9 @@ def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2", "1;2"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2", "1;2", "3-0"])
 def test_bad_seeds(text):
-    with pytest.raises(ValueError, match="expected seeds such as 0-3"):
+    with pytest.raises(ValueError, match=r"expected (rising )?seeds such as 0-3"):
         parse_seeds(text)
 
 

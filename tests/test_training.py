@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 
+import fsft.training
 from fsft import files, load_dataset, train
 from fsft.checkpoint import (
     DamagedFileError,
@@ -197,9 +198,44 @@ def test_seed_decides(tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_max_steps_writes_nothing(tmp_path):
+def test_trying_out_leaves_nothing_that_a_run_would_go_on_from(tmp_path):
     result = run(tmp_path, max_steps=2).result
-    assert len(result["history"]) == 1 and not list((tmp_path / "results").glob("*"))
+    assert len(result["history"]) == 1 and not list(tmp_path.rglob("*"))
+
+
+def test_the_folder_is_held_until_the_result_is_there(tmp_path, monkeypatch):
+    folder, held = tmp_path / "runs" / f"{tiny.recipe().slug}-seed0", []
+
+    def before_result(point):
+        if point == "before result":
+            with pytest.raises(FolderLockedError), folder_lock(folder):
+                pass
+            held.append(True)
+
+    monkeypatch.setattr(files, "fault_point", before_result)
+    run(tmp_path)
+    assert held == [True]
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_is_not_trained_again(tmp_path, monkeypatch):
+    """It was not done when this call looked first, and is when this call gets the folder."""
+    first, load = [], fsft.training.Loop.__init__
+
+    def finish_elsewhere(self, *arguments):
+        monkeypatch.setattr(fsft.training.Loop, "__init__", load)
+        first.append(run(tmp_path).result)
+        load(self, *arguments)
+
+    monkeypatch.setattr(fsft.training.Loop, "__init__", finish_elsewhere)
+    monkeypatch.setattr(fsft.training.Loop, "resume", lambda self, folder: first and pytest.fail("went on"))
+    assert run(tmp_path).result["finished"] == first[0]["finished"]
+
+
+def test_asked_to_stop_when_all_is_done_it_finishes(tmp_path, monkeypatch):
+    recipe = tiny.recipe()
+    steps = len(tiny.data()[0]) // recipe.batch_size * recipe.epochs
+    tiny.stop_after(monkeypatch, steps)
+    assert len(run(tmp_path, recipe).result["history"]) == recipe.epochs
 
 
 def test_diverged_run_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -215,6 +251,20 @@ def test_diverged_run_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
 
 
+def test_a_diverged_run_that_is_stopped_does_not_claim_to_be_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsft.recipe.Recipe.learning_rate", lambda self, progress: math.inf)
+    tiny.stop_after(monkeypatch, 3)
+    with pytest.raises(TrainingDivergedError, match="in epoch 1: lower the learning rate"):
+        run(tmp_path)
+    assert not list((tmp_path / "runs").rglob("*.pt"))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ValueError, match=f"expected .*, found '{device}'"):
+        train(tiny.recipe(), 0, data=tiny.data(), device=device)
+
+
 def test_too_few_images_for_a_batch():
     with pytest.raises(ValueError, match="at least one batch of 16 training images, found 8 images"):
         train(tiny.recipe(), 0, data=tiny.data(8), progress="none")
@@ -226,6 +276,9 @@ def test_another_run_cannot_go_on_from_this_one(tmp_path, monkeypatch):
         run(tmp_path)
     with pytest.raises(ValueError, match="was begun with train_sha256"):
         run(tmp_path, data=tiny.data(80))
+    train_set, test_set = tiny.data()
+    with pytest.raises(ValueError, match="was begun with test_sha256"):
+        run(tmp_path, data=(train_set, test_set.subset(1, seed=0)))
     with pytest.raises(ValueError, match="was begun with precision"):
         run(tmp_path, precision="fp32" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "bf16")
 
@@ -321,10 +374,13 @@ def test_step_seeds_differ():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_cuda_trains_and_resumes_to_the_same_bits(tmp_path, monkeypatch):
-    whole = run(tmp_path / "whole", device="cuda").result
+@pytest.mark.parametrize("compile", [False, True])
+def test_cuda_trains_and_resumes_to_the_same_bits(tmp_path, monkeypatch, compile):
+    on_gpu = {"device": "cuda", "compile": compile}
+    whole = run(tmp_path / "whole", **on_gpu).result
     tiny.stop_after(monkeypatch, 6)
     with pytest.raises(TrainingStoppedError):
-        run(tmp_path / "parts", device="cuda")
+        run(tmp_path / "parts", **on_gpu)
     monkeypatch.undo()
-    assert tiny.comparable(run(tmp_path / "parts", device="cuda").result) == tiny.comparable(whole)
+    torch._dynamo.reset()  # as a new process would, compile anew
+    assert tiny.comparable(run(tmp_path / "parts", **on_gpu).result) == tiny.comparable(whole)

@@ -20,14 +20,14 @@ MOST_SETTINGS = 8
 def gain_figure(ledger: Ledger, mode: str = "si") -> tuple[Figure, str]:
     """The gain of one inference mode over the baseline, the paper's and ours, with 95 % intervals; figure and alt text.
 
-    Rows are the models and data sets of Tables 1, 3, and 4, then the reduced settings with beta = 1 and the
-    quadrants, at most eight, those with the most runs and the longest training.
+    Rows are the models and data sets of Tables 1, 3, and 4, then the reduced settings of FSFT alone with beta = 1 and
+    the quadrants, at most eight, those with the most runs and the longest training.
     """
     rows = _paper_gains(mode)
     found = [gain for gain in gains(ledger) if gain.modes == (mode, "baseline")]
     ours = {f"{origin(gain.runs[0]).rsplit('/', 1)[0]}/{mode}": gain for gain in found if gain.exact}
     settings = setting_names(ledger)
-    small = [gain for gain in found if not gain.exact and gain.usual_form]
+    small = [gain for gain in found if not gain.exact and gain.usual_form and gain.methods[0] in ("fsft", "fsft-sd")]
     known = sorted(small, key=lambda gain: (-len(gain.runs), -_images_seen(gain)))
     chosen = sorted(known[:MOST_SETTINGS], key=lambda gain: setting_order(gain, settings))
     reduced = {f"{settings[setting_key(gain.recipe)]}: {_budget(gain.recipe)}": gain for gain in chosen}
