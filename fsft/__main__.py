@@ -9,6 +9,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fnmatch
+import importlib.metadata
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return options.command(options)
+    except KeyboardInterrupt:
+        print("fsft: stopped before anything was to be saved", file=sys.stderr)
+        return SIGNALED + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SIGNALED + signal.SIGPIPE
     except Exception as error:
         status = _exit_status(error)
         if status is None:
@@ -64,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fsft", description="Self-supervision of feature transformation (arXiv 2106.04922), reproduced."
     )
+    parser.add_argument("--version", action="version", version=f"fsft {importlib.metadata.version('fsft')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_recipes(commands)
     _add_train(commands)
@@ -208,8 +218,9 @@ def list_recipes(options: argparse.Namespace) -> int:
     for name in names:
         recipe = recipes[name]
         data = " ".join([recipe.dataset, *(f"{option}={value}" for option, value in recipe.dataset_options)])
+        augment = "+".join(recipe.augment) or "not augmented"
         print(
-            f"{name:<{width}}  {data}, {recipe.model} ({recipe.block}), {recipe.method}, {'+'.join(recipe.augment)}, "
+            f"{name:<{width}}  {data}, {recipe.model} ({recipe.block}), {recipe.method}, {augment}, "
             f"{recipe.epochs} epochs, batch {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}), "
             f"weight decay {recipe.weight_decay:g}{unusual(recipe)}"
         )
@@ -229,12 +240,16 @@ def unusual(recipe: Recipe) -> str:
 
 
 def train_recipe(options: argparse.Namespace) -> int:
+    from fsft.record import read_result
     from fsft.training import recipe_data, train
 
     recipe = changed_recipe(options)
     result_path = options.results_dir / f"{recipe.run_name(options.seed)}.json"
     if result_path.exists() and options.steps is None:
-        print(f"{recipe.name}, seed {options.seed}: done already, see {result_path}")
+        result = read_result(result_path)
+        how = f"{result['precision']} on {result['device'].get('type')}"
+        print(f"{recipe.name}, seed {options.seed}: done already, in {how}, see {result_path}")
+        print("to train it yourself, give another --seed, or another --results-dir")
         return 0
     data = None
     if options.steps is not None:  # the whole test set would take much longer than the steps
@@ -287,6 +302,7 @@ def summary(recipe: Recipe, run: Run) -> str:
 
 
 def sweep_recipes(options: argparse.Namespace) -> int:
+    from fsft.record import read_result
     from fsft.sweep import make_jobs, parse_seeds, run_sweep
 
     if options.jobs < 1:
@@ -306,6 +322,9 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         runs_dir=options.runs_dir,
         results_dir=options.results_dir,
     )
+    for job in jobs:
+        if job.state == "done":
+            read_result(job.result)  # a damaged file is no result
     return run_sweep(jobs, at_once=options.jobs, gpus=[gpu for gpu in options.gpus.split(",") if gpu])
 
 
@@ -317,9 +336,12 @@ def evaluate_run(options: argparse.Namespace) -> int:
     path = options.run / "weights.pt"
     if not path.exists():
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
-    recipe = Recipe.from_dict(load_state(path)["recipe"])
+    saved = load_state(path)
+    recipe = Recipe.from_dict(saved["recipe"])
     model = load_weights(path, resolve_device(options.device))
     train_set, test_set = recipe_data(recipe, options.data_dir)
+    if list(test_set.classes) != list(saved["classes"]):
+        raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
     statistics = train_set.statistics
     for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
         print(f"{mode:<8}  {accuracy:.2f} %")

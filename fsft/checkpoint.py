@@ -56,12 +56,18 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
 
 
 def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is undamaged; None when there is none. Each damaged one is reported and skipped."""
-    for path in reversed(checkpoints(folder)):
+    """The newest checkpoint that is undamaged; None when there is none.
+
+    Each damaged one is reported and set aside as ``*.damaged``: as the newest by number it would push out good ones.
+    """
+    found = checkpoints(folder)
+    for left, path in reversed(list(enumerate(found))):
         try:
             return load_state(path)
         except DamagedFileError as error:
-            warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
+            path.rename(path.with_suffix(".damaged"))
+            then = "going back to the checkpoint before it" if left else "none is left, so the run begins anew"
+            warnings.warn(f"{error}; {then}", stacklevel=2)
     return None
 
 

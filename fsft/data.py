@@ -92,10 +92,12 @@ def load_files(
     return replace(STREAMED[name](split, find_data(data_dir)), image_size=image_size)
 
 
-def load_split(name: str, split: str, data_dir: str | os.PathLike[str] = "data", **options: Any) -> ImageSet | FileSet:
+def load_split(
+    name: str, split: str, data_dir: str | os.PathLike[str] = "data", /, **options: Any
+) -> ImageSet | FileSet:
     """What a recipe trains or tests on: :func:`load_files` for the streamed data sets, else :func:`load_dataset`."""
     if name not in STREAMED:
-        return load_dataset(name, split, data_dir, **options)
+        return _load(name, split, find_data(data_dir), options)
     _check_options(name, options, ("image_size",))
     return load_files(name, split, data_dir, **options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def fault_point(name: str) -> None:
     """Does nothing. The tests replace it to kill the process between two steps of a write."""
+
+
+def writable_folder(folder: Path) -> None:
+    """Make the folder where it is missing, and see that files can be made in it: before hours of work, not after.
+
+    Raises:
+        OSError: it is a file, or may not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"expected a folder that can be written, found {folder} ({error.strerror}): name another"
+        ) from None
 
 
 class FolderLockedError(RuntimeError):

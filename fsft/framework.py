@@ -107,6 +107,8 @@ class JointNet(nn.Module):
     ):
         super().__init__()
         shapes = feature_shapes(stages, input_size)
+        if not callable(masks):
+            raise ValueError(f"expected masks as a function of (H, W), such as fsft.quadrant_masks, found {masks!r}")
         taps = tuple(shapes)[-2:] if taps is None else tuple(taps)
         _check_taps(taps, tuple(shapes), transform_after)
         _check_classes(num_classes)
@@ -120,7 +122,7 @@ class JointNet(nn.Module):
             family = masks if name in masked else no_masks
             # Buffers: they follow .to(device), but are derived from the taps, so checkpoints need not hold them.
             self.register_buffer(f"masks_{name}", family(*shapes[name][1:]), persistent=False)
-        _check_masks([self.masks_of(name) for name in masked])
+        _check_masks({name: self.masks_of(name) for name in masked}, shapes)
         self.num_masks = len(self.masks_of(masked[0]))
         versions = 1 if input_transform is None else input_transform(torch.zeros(1, 3, input_size, input_size)).shape[1]
         self.num_views = versions * self.num_masks
@@ -285,11 +287,15 @@ def _check_classes(num_classes: int) -> None:
         raise ValueError(f"expected at least one class, found num_classes={num_classes}")
 
 
-def _check_masks(families: list[Tensor]) -> None:
+def _check_masks(families: dict[str, Tensor], shapes: dict[str, tuple[int, int, int]]) -> None:
     """View 0 has to be the whole map, for single inference and the student, and every tap needs the same labels."""
-    if not all(family.is_meta or bool((family[0] == 1).all()) for family in families):
-        raise ValueError("expected masks whose first keeps everything (M_0 of eq. 1), found one that drops something")
-    counts = [len(family) for family in families]
+    for name, family in families.items():
+        if family.ndim != 3 or family.shape[1:] != shapes[name][1:] or len(family) == 0:
+            size = "{1} x {2}".format(*shapes[name])
+            raise ValueError(f"expected masks (M, H, W) of {size} for {name!r}, found {tuple(family.shape)}")
+        if not (family.is_meta or bool((family[0] == 1).all())):
+            raise ValueError(f"expected masks whose first keeps everything (M_0 of eq. 1), found another for {name!r}")
+    counts = [len(family) for family in families.values()]
     if len(set(counts)) > 1:
         raise ValueError(f"expected as many masks at every tap, found {counts}")
 

@@ -15,6 +15,7 @@ from fsft import augment
 from fsft.cam import class_maps, require_package
 from fsft.data import FileSet, ImageSet
 from fsft.evaluation import predict_all, resolve_device
+from fsft.files import writable_folder
 from fsft.framework import JointNet, PlainNet
 from fsft.localization import (
     RANDOMIZE,
@@ -62,7 +63,8 @@ def localize(
 
     Raises:
         FileNotFoundError: the run is not done, or its weights are not there.
-        ValueError: the test set is not the run's, or has no ground truth for places.
+        ValueError: the test set is not the run's, or has no ground truth for places; or ``images`` is given and
+            there are scores already.
         ImportError: the grad-cam package is not installed.
     """
     if images is not None and images < 1:
@@ -73,6 +75,12 @@ def localize(
     result_path = Path(results_dir) / f"{stem}.json"
     if not result_path.exists():
         raise FileNotFoundError(f"expected a finished run, found no {result_path}; train it with 'fsft train'")
+    path = Path(results_dir) / FOLDER / f"{stem}.json"
+    if images is not None and path.exists():
+        raise ValueError(
+            f"expected no scores yet, found {path}, perhaps of more than {images} images: move it away first"
+        )
+    writable_folder(path.parent)
     run = load_run(result_path, Path(runs_dir) / stem, device)
     assert isinstance(run.model, PlainNet | JointNet)
     train_set, test_set = recipe_data(recipe, data_dir)
@@ -93,7 +101,7 @@ def localize(
         **environment(device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_map_scores(Path(results_dir) / FOLDER / f"{stem}.json", content)
+    write_map_scores(path, content)
     return content
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsft.batches import Batch, EpochBatches, streamed_batches
-from fsft.checkpoint import load_newest_checkpoint, save_checkpoint, weights_digest
+from fsft.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.compiling import compiled, worth_compiling
 from fsft.data import FileSet, ImageSet
 from fsft.evaluation import evaluate
@@ -82,6 +82,7 @@ class Loop:
             raise ValueError(
                 f"expected at least one batch of {recipe.batch_size} training images, found {len(train_set)} images"
             )
+        check_match(train_set, test_set)
         # Now, not at the end: the code that runs is what was there when it was loaded.
         self.environment = environment(device)
         make_deterministic(device)
@@ -101,6 +102,10 @@ class Loop:
         if isinstance(train_set, ImageSet):
             self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
         mean, std = train_set.statistics
+        if not std.all():
+            raise ValueError(
+                f"expected color channels that vary over the training images, found deviations {std.tolist()}"
+            )
         self.statistics = mean.to(device, torch.float32), std.to(device, torch.float32)
         self.state = State(loss_sum=torch.zeros((), device=device))
         self.compiled = compile
@@ -114,10 +119,10 @@ class Loop:
                 self.stop(folder, stop)
             self.check_loss(folder)
             self.finish_epoch()
-            report.epoch(state.history[-1])
             if folder is not None and (stop or time.perf_counter() - saved_at >= checkpoint_seconds):
                 self.save(folder)
                 saved_at = time.perf_counter()
+            report.epoch(state.history[-1])
             if stop and state.epoch < self.recipe.epochs:  # a run that is done is not held up
                 self.stop(folder, stop)
 
@@ -208,10 +213,10 @@ class Loop:
     def check_loss(self, folder: Path | None) -> None:
         loss = self.state.loss_sum.item()
         if not math.isfinite(loss):
+            kept = folder is not None and checkpoints(folder)
             raise TrainingDivergedError(
                 f"the training loss of {self.recipe.name} is {loss} in epoch {self.state.epoch + 1}: "
-                "lower the learning rate"
-                + ("" if folder is None else f"; the last good checkpoint is kept in {folder}")
+                "lower the learning rate" + (f"; the last good checkpoint is kept in {folder}" if kept else "")
             )
 
     def resume(self, folder: Path) -> None:
@@ -281,6 +286,14 @@ class Loop:
     def _enough(self) -> bool:
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         return self.max_steps is not None and done >= self.max_steps
+
+
+def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:
+    """Whether what is learned from one set can be tested on the other; ValueError if not."""
+    for what in ("classes", "image_size"):
+        ours, theirs = getattr(train_set, what), getattr(test_set, what)
+        if ours != theirs:
+            raise ValueError(f"expected training and test images of the same {what}, found {ours} and {theirs}")
 
 
 def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -150,11 +150,12 @@ def joint_labels(labels: Tensor, num_transforms: int) -> Tensor:
     """
     if num_transforms < 1:
         raise ValueError(f"expected at least one transform (the untouched map), found {num_transforms}")
-    if labels.ndim != 1 or labels.is_floating_point():
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise ValueError(
             f"expected integer class labels of shape (B,), found {labels.dtype} of shape {tuple(labels.shape)}"
         )
-    return labels[:, None] * num_transforms + torch.arange(num_transforms, device=labels.device)
+    # As int64: narrower types would wrap around.
+    return labels.long()[:, None] * num_transforms + torch.arange(num_transforms, device=labels.device)
 
 
 def _check_shapes(features: Tensor, masks: Tensor) -> None:

@@ -45,6 +45,7 @@ CHANGES: dict[str, Callable[[str], object]] = {
     "epochs": int,
     "model": str,
     "block": str,
+    "shortcut": str,
     "dataset": str,
     "dataset_options": pairs,
     "method": str,
@@ -60,7 +61,13 @@ CHANGES: dict[str, Callable[[str], object]] = {
     "mixup_alpha": float,
     "masks": str,
 }
-CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck"), "method": METHODS, "masks": MASK_FAMILIES}
+CHOICES = {
+    "schedule": SCHEDULES,
+    "block": ("basic", "bottleneck"),
+    "shortcut": ("A", "B"),
+    "method": METHODS,
+    "masks": MASK_FAMILIES,
+}
 HINTS = {"dataset_options": "none|NAME=VALUE[+NAME=VALUE]", "augment": "none|crop+flip+cutout+mixup"}
 
 
@@ -78,8 +85,9 @@ def add_changes(command: argparse.ArgumentParser, *, lists: bool) -> None:
 
 
 def changed(recipe: Recipe, changes: dict[str, object]) -> Recipe:
-    """The recipe itself without changes, else one derived from it."""
-    return recipe.reduced(**changes) if changes else recipe
+    """The recipe itself where nothing changes, else one derived from it."""
+    different = {name: value for name, value in changes.items() if getattr(recipe, name) != value}
+    return recipe.reduced(**different) if different else recipe
 
 
 def changes_in(options: argparse.Namespace) -> dict[str, object]:

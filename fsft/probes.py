@@ -9,7 +9,6 @@ probed; `benchmarks/padding_probe.py` writes them.
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,30 +83,32 @@ def load_probes(directory: str | Path | None = None) -> list[dict[str, Any]]:
     Raises:
         ValueError: a file was altered; the message names it.
     """
-    probes = []
-    for path in sorted((find_results(directory) / FOLDER).glob("*.json")):
-        probe = parse(path)
-        if probe.get("digest") != canonical_digest(probe):
-            raise ValueError(f"{FOLDER}/{path.name}: the digest does not belong to the content; restore it from git")
-        probes.append({**probe, "file": path.name})
-    return probes
+    paths = sorted((find_results(directory) / FOLDER).glob("*.json"))
+    return [{**_read(path), "file": path.name} for path in paths]
 
 
 def probe_problems(directory: str | Path | None = None) -> list[str]:
     """Probes that are altered, or whose network is not the one of the run that they name, as sentences."""
     folder = find_results(directory)
-    try:
-        probes = load_probes(folder)
-    except ValueError as error:
-        return [str(error)]
     problems = []
-    for probe in probes:
-        run = folder / probe["run"]
-        if not run.is_file():
-            problems.append(f"{FOLDER}/{probe['file']}: expected the run {probe['run']} in {folder.name}/")
-        elif json.loads(run.read_text(encoding="utf-8")).get("weights_sha256") != probe["weights_sha256"]:
-            problems.append(f"{FOLDER}/{probe['file']}: field weights_sha256: is not that of {probe['run']}")
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        try:
+            probe = _read(path)
+            run = folder / str(probe.get("run"))
+            if not run.is_file():
+                problems.append(f"{FOLDER}/{path.name}: expected the run {probe.get('run')} in {folder.name}/")
+            elif parse(run).get("weights_sha256") != probe.get("weights_sha256"):
+                problems.append(f"{FOLDER}/{path.name}: field weights_sha256: is not that of {run.name}")
+        except ValueError as error:
+            problems.append(str(error))
     return problems
+
+
+def _read(path: Path) -> dict[str, Any]:
+    probe = parse(path)
+    if probe.get("digest") != canonical_digest(probe):
+        raise ValueError(f"{FOLDER}/{path.name}: the digest does not belong to the content; restore it from git")
+    return probe
 
 
 def quadrants_named(table: list[list[float]]) -> float:

@@ -19,13 +19,15 @@ class ProgressReport:
             output is redirected, or ``FSFT_HEADLESS`` is set, as the book builder does (in a page a bar is stuck).
         title: what is trained.
         epochs, steps_per_epoch: the whole run.
+        estimate: say how much time is left; a run that is only tried out does not tell.
     """
 
-    def __init__(self, style: str, title: str, epochs: int, steps_per_epoch: int):
+    def __init__(self, style: str, title: str, epochs: int, steps_per_epoch: int, estimate: bool = True):
         if style not in STYLES:
             raise ValueError(f"expected progress to be one of {STYLES}, found {style!r}")
         self.style = _live_or_lines() if style == "auto" else style
         self.title, self.epochs, self.steps_per_epoch = title, epochs, steps_per_epoch
+        self.estimate = estimate
         self.bar: Any = None
 
     def __enter__(self) -> ProgressReport:
@@ -62,8 +64,8 @@ class ProgressReport:
         elif self.style == "lines":
             left = (time.perf_counter() - self.begin) / (entry["epoch"] - self.first) * (self.epochs - entry["epoch"])
             print(
-                f"{self.title}: epoch {entry['epoch']}/{self.epochs}, loss {entry['train_loss']:.3f}, {accuracies}, "
-                f"{_duration(left)} left",
+                f"{self.title}: epoch {entry['epoch']}/{self.epochs}, loss {entry['train_loss']:.3f}, {accuracies}"
+                + (f", {_duration(left)} left" if self.estimate else ""),
                 flush=True,
             )
 

@@ -85,6 +85,8 @@ class Recipe:
     masks: str = dataclasses.field(default="quadrants", metadata={"joined_later": True})
 
     def __post_init__(self) -> None:
+        for name in ("name", "dataset", "model", "block", "shortcut"):
+            expect(isinstance(getattr(self, name), str), name, "a text", getattr(self, name))
         expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
         families = MASK_FAMILIES if self.method in MASKED_METHODS else MASK_FAMILIES[:1]
         expect(self.masks in families, "masks", f"one of {families} with method {self.method!r}", self.masks)
@@ -101,6 +103,9 @@ class Recipe:
         for name in ("momentum", "weight_decay", "beta"):
             value = getattr(self, name)
             expect(_is_finite(value) and value >= 0, name, "a number of at least 0", value)
+        marks = self.milestones
+        rising = all(_is_finite(mark) for mark in marks) and list(marks) == sorted({*marks})
+        expect(rising and all(0 < mark < 1 for mark in marks), "milestones", "rising fractions of the run", marks)
         count = self.images_per_class
         whole = count is None or (isinstance(count, int) and count > 0)
         expect(whole, "images_per_class", "None or a positive whole number", count)

@@ -66,7 +66,7 @@ def parse(path: Path) -> Result:
     """The JSON object in a file, not yet checked; ValueError when there is none."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = f"found {type(error).__name__}: {error}"
         raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; restore it from git") from None
     if not isinstance(result, dict):

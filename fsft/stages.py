@@ -24,6 +24,8 @@ def feature_shapes(stages: nn.Sequential, input_size: int = 32) -> dict[str, tup
     Raises:
         ValueError: a stage does not return a feature map, or the stages have no parameters.
     """
+    if not isinstance(stages, nn.Sequential):
+        raise ValueError(f"expected an nn.Sequential of stages, found {type(stages).__name__}: see fsft.as_stages")
     modes = [(module, module.training) for module in stages.modules()]
     parameter = next(stages.parameters(), None)
     if parameter is None:
@@ -81,6 +83,8 @@ def as_stages(model: nn.Module, nodes: Mapping[str, str] | Sequence[str]) -> nn.
         ValueError: a node does not exist or runs out of order, or a connection passes around it.
     """
     names = dict(nodes) if isinstance(nodes, Mapping) else {node: node.replace(".", "_") for node in nodes}
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"expected a name of its own for each stage, found {tuple(names.values())}")
     modules = dict(model.named_modules())
     unknown = [node for node in names if not node or node not in modules]
     if unknown or not names:

@@ -212,6 +212,10 @@ def table(jobs: Sequence[Job]) -> str:
     """One line per run: its state, and where to look."""
     width = max(len(job.title) for job in jobs)
     lines = [f"{job.title:<{width}}  {job.state:<12}  {job.result if job.state == 'done' else job.log}" for job in jobs]
+    for job in jobs:
+        said = tail(job.log).splitlines()
+        if job.state.startswith("failed") and said:
+            lines.append(f"{job.title} said last: {said[-1]}")
     failed = sum(job.state != "done" for job in jobs)
     return "\n".join([*lines, f"{len(jobs) - failed} done, {failed} failed"])
 

@@ -14,7 +14,7 @@ from fsft import files
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.data import FileSet, ImageSet, load_split
 from fsft.evaluation import resolve_device, resolve_precision
-from fsft.files import folder_lock
+from fsft.files import folder_lock, writable_folder
 from fsft.loop import Loop
 from fsft.networks import build
 from fsft.progress import ProgressReport
@@ -74,12 +74,17 @@ def train(
 
     Raises:
         fsft.DataError: the data set is missing or damaged.
+        OSError: ``runs_dir`` or ``results_dir`` cannot be written.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
         TrainingStoppedError: SIGTERM or Ctrl-C while ``runs_dir`` is given; the state has been saved.
         fsft.files.FolderLockedError: another process trains the same run.
     """
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"expected at least one step, found {max_steps}")
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"expected a Recipe, such as one of fsft.recipes, found {recipe!r}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"expected a seed from 0 to {2**32 - 1}, found {seed}")
     device = resolve_device(device)
     identity = {"slug": recipe.slug, "seed": seed, "precision": resolve_precision(precision, device)}
     stem = recipe.run_name(seed)
@@ -87,6 +92,9 @@ def train(
     result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
     if result_path is not None and result_path.exists():
         return load_run(result_path, folder, device)
+    for needed in (folder, None if result_path is None else result_path.parent):
+        if needed is not None:
+            writable_folder(needed)
     train_set, test_set = data or recipe_data(recipe, data_dir)
     identity |= {"train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
     loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps, workers)
@@ -97,7 +105,9 @@ def train(
                 return load_run(result_path, folder, device)
             loop.resume(folder)
         stop = stack.enter_context(stop_request(active=folder is not None))
-        report = stack.enter_context(ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch))
+        report = stack.enter_context(
+            ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch, estimate=max_steps is None)
+        )
         loop.run(folder, stop, report, checkpoint_seconds)
         result = loop.result()
         if folder is not None:

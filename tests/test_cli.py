@@ -11,6 +11,7 @@ import tiny
 
 from fsft.__main__ import build_parser, changed_recipe, main
 from fsft.catalog import recipes
+from fsft.checkpoint import load_state, save_state
 from fsft.options import as_arguments, grid
 
 
@@ -78,6 +79,7 @@ def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
         (["train", "tiny/fsft", "--device", "gpu"], "expected a device such as cpu, cuda or cuda:1, found 'gpu'"),
         (["train", "tiny/fsft", "--epochs", "0"], "recipe field 'epochs': expected a positive whole number, found 0"),
         (["localize", "tiny/fsft", "--images", "0"], "expected at least one image, found 0"),
+        (["train", "tiny/fsft", "--seed", "-1"], "expected a seed from 0 to"),
     ],
 )
 def test_bad_arguments_get_a_sentence(tiny_recipe, capsys, command, message):
@@ -89,6 +91,54 @@ def test_a_folder_that_cannot_be_written_gets_a_sentence(tiny_recipe, tmp_path, 
     (tmp_path / "runs").write_text("a file")
     assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 1
     assert "fsft: " in capsys.readouterr().err
+
+
+def test_an_option_of_the_call_is_no_option_of_the_data(tiny_recipe, capsys):
+    assert main(["train", "tiny/fsft", "--dataset-options", "split=test"]) == 3
+    assert "found the unknown option 'split'" in capsys.readouterr().err
+
+
+def test_an_option_that_changes_nothing_is_the_same_run():
+    options = build_parser().parse_args(["train", "cpu/resnet20/fsft", "--epochs", "30"])
+    assert changed_recipe(options) is recipes["cpu/resnet20/fsft"]
+
+
+def test_a_damaged_result_does_not_count_as_done(tiny_recipe, tmp_path, capsys):
+    path = tmp_path / "results" / f"{tiny_recipe.run_name(0)}.json"
+    path.parent.mkdir()
+    path.touch()
+    for command in (["train", "tiny/fsft"], ["sweep", "tiny/fsft", "--seeds", "0"]):
+        assert main(command) == 2
+        assert f"{path.name}: expected a readable JSON file" in capsys.readouterr().err
+
+
+def test_ctrl_c_outside_of_training_gets_a_sentence(monkeypatch, capsys):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsft.__main__.list_recipes", stop)
+    assert main(["recipes"]) == 130 and "stopped" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"set -o pipefail; {sys.executable} -m fsft recipes | head -1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode in (0, 141) and "Traceback" not in result.stderr and result.stdout
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert re.fullmatch(r"fsft \d.*\n", capsys.readouterr().out)
+
+
+def test_evaluate_refuses_other_classes(tiny_recipe, tmp_path, monkeypatch, capsys):
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    path = run / "weights.pt"
+    save_state(path, load_state(path) | {"classes": list("abcdefghij")})
+    assert main(["evaluate", str(run), "--device", "cpu"]) == 2
+    assert "expected the classes of" in capsys.readouterr().err
 
 
 def test_steps_writes_no_result(tiny_recipe, tmp_path, capsys):

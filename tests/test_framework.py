@@ -194,6 +194,8 @@ def test_bad_taps(taps, message):
     [
         (lambda h, w: quadrant_masks(h, w)[1:], "expected masks whose first keeps everything"),
         (lambda h, w: torch.ones(h, h, w), r"expected as many masks at every tap, found \[16, 8\]"),
+        (lambda h, w: torch.ones(5, 4, 4), r"expected masks \(M, H, W\) of 16 x 16 for 'layer2', found \(5, 4, 4\)"),
+        ("halves", "expected masks as a function of .* found 'halves'"),
     ],
 )
 def test_masks_that_mean_something_else_are_refused(masks, message):
@@ -206,6 +208,8 @@ def test_no_classes_and_no_parameters_are_named():
         PlainNet(backbone("resnet8"), 0)
     with pytest.raises(ValueError, match="expected stages with parameters"):
         PlainNet(torch.nn.Sequential(torch.nn.ReLU()), 3)
+    with pytest.raises(ValueError, match=r"expected an nn.Sequential of stages, found Linear: see fsft.as_stages"):
+        PlainNet(torch.nn.Linear(3, 3), 3)
 
 
 def test_wrong_input_size_is_named():

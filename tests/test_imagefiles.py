@@ -323,12 +323,32 @@ def test_check_reports_what_is_there(folder, tmp_path):
         assert expected in report
 
 
-def test_check_reads_the_files_and_not_the_cache(name, folder, tmp_path):
-    """A flipped pixel changes neither name nor size, so only a check of the files can see it."""
+def test_a_file_that_is_written_again_is_decoded_again(folder, tmp_path):
+    name = f"imagefolder:{folder}"
+    before = load_dataset(name, "train", tmp_path).sha256
     file = folder / "train" / "cat" / "2.bmp"
     content = bytearray(file.read_bytes())
     content[-1] ^= 128
     file.write_bytes(content)
+    later = file.stat().st_mtime_ns + 10**9
+    os.utime(file, ns=(later, later))
+    assert load_dataset(name, "train", tmp_path).sha256 != before
+
+
+def test_sixteen_bits_are_refused_not_cut_off(folder, tmp_path):
+    Image.fromarray(np.full((32, 32), 20000, np.uint16)).save(folder / "train" / "cat" / "deep.png")
+    with pytest.raises(DataError, match=r"deep.png: expected an image of 8 bits per channel, found mode I"):
+        load_dataset(f"imagefolder:{folder}", "train", tmp_path)
+
+
+def test_check_reads_the_files_and_not_the_cache(name, folder, tmp_path):
+    """A bit that flips on the disk changes neither name nor size nor time, so only a check of the files can see it."""
+    file = folder / "train" / "cat" / "2.bmp"
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 128
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     cached = load_dataset(name, "train", tmp_path)
     assert cached.sha256 not in check_dataset(name, tmp_path)
     assert load_dataset(name, "train", tmp_path).sha256 != cached.sha256

@@ -108,6 +108,9 @@ def test_streamed_images_are_scored_as_the_network_sees_them(tmp_path, monkeypat
 def test_some_images_are_evenly_chosen(scored, run):
     path, places = scored
     every_image = json.loads(path.read_text())
+    with pytest.raises(ValueError, match=r"expected no scores yet, found .*, perhaps of more than 8 images"):
+        localize(run[0], 0, images=8, **places)
+    path.unlink()
     try:
         some = localize(run[0], 0, images=8, **places)
         assert some["data"] == every_image["data"] | {"scored_images": 8}

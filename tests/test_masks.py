@@ -175,3 +175,8 @@ def test_how_many_regions_a_family_can_tell_apart(family, rank):
 def test_families_refuse_maps_without_their_regions(family):
     with pytest.raises(ValueError, match="expected a feature map of at least"):
         mask_families[family](8, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_joint_labels_do_not_wrap_around(dtype):
+    assert joint_labels(torch.tensor([99], dtype=dtype), 5).tolist() == [[495, 496, 497, 498, 499]]

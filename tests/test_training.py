@@ -5,6 +5,7 @@ import random
 import signal
 import time
 import warnings
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -265,6 +266,35 @@ def test_a_device_that_is_not_there_is_named(device):
         train(tiny.recipe(), 0, data=tiny.data(), device=device)
 
 
+@pytest.mark.parametrize("place", ["runs", "results"])
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_training(tmp_path, monkeypatch, place):
+    (tmp_path / place).write_text("a file")
+    monkeypatch.setattr(fsft.training, "Loop", lambda *_: pytest.fail("trained"))
+    with pytest.raises(OSError, match=f"expected a folder that can be written, found .*{place}"):
+        run(tmp_path)
+
+
+def test_bad_calls_get_a_sentence():
+    with pytest.raises(TypeError, match=r"expected a Recipe, .* found 'cpu/resnet20/fsft'"):
+        train("cpu/resnet20/fsft")
+    with pytest.raises(ValueError, match="expected a seed from 0 to 4294967295, found -1"):
+        train(tiny.recipe(), -1)
+
+
+def test_training_and_test_images_belong_together():
+    train_set, test_set = tiny.data()
+    with pytest.raises(ValueError, match="images of the same classes"):
+        train(tiny.recipe(), 0, data=(train_set, replace(test_set, classes=test_set.classes[::-1])), progress="none")
+
+
+def test_a_constant_color_channel_is_named():
+    train_set, test_set = tiny.data()
+    images = train_set.images.clone()
+    images[:, 2] = 0
+    with pytest.raises(ValueError, match=r"expected color channels that vary .*, 0\.0\]$"):
+        train(tiny.recipe(), 0, data=(replace(train_set, images=images), test_set), progress="none")
+
+
 def test_too_few_images_for_a_batch():
     with pytest.raises(ValueError, match="at least one batch of 16 training images, found 8 images"):
         train(tiny.recipe(), 0, data=tiny.data(8), progress="none")
@@ -307,6 +337,20 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert load_newest_checkpoint(tmp_path) is None
+
+
+def test_two_damaged_checkpoints_do_not_push_out_the_new_ones(tmp_path):
+    for step in (8, 9):
+        save_checkpoint(tmp_path, step, {"step": step})
+        path = checkpoints(tmp_path)[-1]
+        path.write_bytes(path.read_bytes()[:-1])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert load_newest_checkpoint(tmp_path) is None
+    assert "going back" in str(said[0].message) and "none is left, so the run begins anew" in str(said[1].message)
+    save_checkpoint(tmp_path, 1, {"step": 1})
+    assert load_newest_checkpoint(tmp_path) == {"step": 1}
+    assert len(list(tmp_path.glob("*.damaged"))) == 2
 
 
 def test_state_file_never_executes_code(tmp_path):

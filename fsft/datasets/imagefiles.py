@@ -30,8 +30,7 @@ _BLOCK = 256
 class ImageTree:
     """The image files of one split in canonical order: by class name, then by file name without its suffix.
 
-    ``signature`` changes when a file is added, removed, renamed or changes its size; to make it no file is
-    read.
+    ``signature`` changes when a file is added, removed, renamed, or written again; to make it no file is read.
     """
 
     root: Path
@@ -73,12 +72,12 @@ def list_tree(root: Path, fix: str) -> ImageTree:
         files = [entry for entry in entries if os.path.splitext(entry.name)[1].lower() in SUFFIXES]
         for entry in sorted(files, key=lambda entry: os.path.splitext(entry.name)):
             try:
-                size = entry.stat().st_size
+                stat = entry.stat()
             except OSError as error:
                 raise problem(entry.path, "an image file", str(error.strerror), fix) from None
             paths.append(root / name / entry.name)
             labels.append(label)
-            digest.update(os.fsencode(f"{name}/{entry.name} {size}\n"))
+            digest.update(os.fsencode(f"{name}/{entry.name} {stat.st_size} {stat.st_mtime_ns}\n"))
     return ImageTree(root, tuple(classes), paths, np.array(labels, dtype=np.int64), digest.hexdigest())
 
 
@@ -143,7 +142,9 @@ def image_folder(path: Path, split: str, data_dir: Path, *, image_size: int = 32
         if count == 0:
             raise problem(tree.root / name, f"image files ({', '.join(SUFFIXES)})", "none", fix)
 
-    def transform(image: Image.Image, _: Path) -> Image.Image:
+    def transform(image: Image.Image, file: Path) -> Image.Image:
+        if image.mode[0] in "IF":  # Pillow would cut off all that is above 255
+            raise problem(file, "an image of 8 bits per channel", f"mode {image.mode}", "convert it")
         return center_square(image, image_size)
 
     def build() -> ImageSet:

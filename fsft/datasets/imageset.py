@@ -135,7 +135,21 @@ def image_set(
     masks: np.ndarray | None = None,
     boxes: np.ndarray | None = None,
 ) -> ImageSet:
-    """An ``ImageSet`` from arrays: ``images`` uint8 (n, 3, H, W), ``labels`` integers (n,)."""
+    """An ``ImageSet`` from arrays: ``images`` (n, 3, H, W), whole numbers from 0 to 255, ``labels`` integers (n,).
+
+    Raises:
+        DataError: the images are something else, such as numbers from 0 to 1, or a label is not the index of a class.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    whole = images.dtype.kind in "ui" and (images.dtype == np.uint8 or images.size == 0 or images.min() >= 0)
+    if images.ndim != 4 or not whole or (images.size and images.max() > 255):
+        found = f"{images.dtype} of shape {images.shape}"
+        raise problem(f"{name} {split}", "images (n, 3, H, W), whole numbers from 0 to 255", found, "convert them")
+    if labels.shape != (len(images),) or (labels.size and not 0 <= labels.min() <= labels.max() < len(classes)):
+        found = f"shape {labels.shape}, or numbers outside that range"
+        raise problem(
+            f"{name} {split}", f"{len(images)} labels from 0 to {len(classes) - 1}", found, "number them anew"
+        )
     pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8))
     targets = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
     return ImageSet(

@@ -91,7 +91,12 @@ def _chosen(files: Unpacked | Packed, classes: str) -> list[str]:
             files.root / "train",
             f"the folders of {NUM_CLASSES} classes",
             f"{len(available)}",
-            FIX + (", or ask for what is there with the option classes='available'" if available else ""),
+            FIX
+            + (
+                ", or ask for what is there: classes='available', or --dataset-options classes=available"
+                if available
+                else ""
+            ),
         )
     return available
 
