@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fsft", description="Self-supervision of feature transformation (arXiv 2106.04922), reproduced."
     )
-    parser.add_argument("--version", action="version", version=f"fsft {importlib.metadata.version('fsft')}")
+    parser.add_argument("--version", action="version", version=f"fsft {_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_recipes(commands)
     _add_train(commands)
@@ -84,6 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_book(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("fsft")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def _add_recipes(commands: Any) -> None:
