@@ -1,9 +1,9 @@
 """What a trained network knows, measured on the weights of a finished run and kept beside its result.
 
-There is one kind of probe so far. The pretext task asks which quadrant was dropped (Section 3.1). On a *blank* image, one color
-everywhere, the four views without a quadrant differ by nothing but the zero padding of the convolutions. Padding
-from the opposite side removes that, and then the four are equal. `results/probes/` holds one small JSON for each run
-probed; `benchmarks/padding_probe.py` writes them.
+There is one kind of probe so far. The pretext task asks which quadrant was dropped (Section 3.1). On a *blank* image,
+one color everywhere, the four views without a quadrant differ by nothing but the zero padding of the convolutions.
+Padding from the opposite side removes that, and then the four are equal. `results/probes/` holds one small JSON for
+each run probed; `benchmarks/padding_probe.py` writes them.
 """
 
 from __future__ import annotations
