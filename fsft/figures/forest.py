@@ -63,7 +63,8 @@ def _paper_gains(mode: str) -> dict[str, tuple[str, Any]]:
 
 
 def _budget(recipe: Mapping[str, Any]) -> str:
-    return f"{recipe['model']}, {recipe['epochs']} ep.{extras(recipe)}"
+    heads = "" if recipe["head_lr_scale"] == 1 else f", ×{recipe['head_lr_scale']:g}"
+    return f"{recipe['model']}, {recipe['epochs']} ep.{heads}{extras(recipe)}"
 
 
 def _images_seen(gain: Gain) -> int:
