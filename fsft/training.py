@@ -92,10 +92,10 @@ def train(
     result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
     if result_path is not None and result_path.exists():
         return load_run(result_path, folder, device)
+    train_set, test_set = data or recipe_data(recipe, data_dir)
     for needed in (folder, None if result_path is None else result_path.parent):
         if needed is not None:
             writable_folder(needed)
-    train_set, test_set = data or recipe_data(recipe, data_dir)
     identity |= {"train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
     loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps, workers)
     with contextlib.ExitStack() as stack:
