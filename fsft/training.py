@@ -109,17 +109,23 @@ def train(
             ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch, estimate=max_steps is None)
         )
         loop.run(folder, stop, report, checkpoint_seconds)
-        result = loop.result()
-        if folder is not None:
-            weights = loop.model.state_dict()
-            about = {"classes": list(train_set.classes), "input_size": train_set.image_size}
-            save_state(folder / "weights.pt", {"recipe": recipe.as_dict(), **about, "model": weights})
-        if result_path is not None:
-            files.fault_point("before result")
-            write_result(result_path, result)
-            for path in checkpoints(folder) if folder is not None else ():
-                path.unlink()
+        result = _keep(loop, folder, result_path)
     return Run(loop.model.eval(), result)
+
+
+def _keep(loop: Loop, folder: Path | None, result_path: Path | None) -> dict[str, Any]:
+    """The result of a finished loop. Weights, result, and the end of the checkpoints: in this order no kill loses any."""
+    result = loop.result()
+    if folder is not None:
+        about = {"classes": list(loop.train_set.classes), "input_size": loop.train_set.image_size}
+        content = {"recipe": loop.recipe.as_dict(), **about, "model": loop.model.state_dict()}
+        save_state(folder / "weights.pt", content)
+    if result_path is not None:
+        files.fault_point("before result")
+        write_result(result_path, result)
+        for path in checkpoints(folder) if folder is not None else ():
+            path.unlink()
+    return result
 
 
 def recipe_data(recipe: Recipe, data_dir: str | Path) -> tuple[ImageSet | FileSet, ImageSet | FileSet]:
