@@ -114,7 +114,7 @@ def train(
 
 
 def _keep(loop: Loop, folder: Path | None, result_path: Path | None) -> dict[str, Any]:
-    """The result of a finished loop. Weights, result, and the end of the checkpoints: in this order no kill loses any."""
+    """The result of a finished loop. Weights, result, end of the checkpoints: in this order no kill loses anything."""
     result = loop.result()
     if folder is not None:
         about = {"classes": list(loop.train_set.classes), "input_size": loop.train_set.image_size}
