@@ -241,6 +241,8 @@ def unusual(recipe: Recipe) -> str:
         "masks": f"masks {recipe.masks}",
         "head_lr_scale": f"head lr x{recipe.head_lr_scale:g}",
         "images_per_class": f"{recipe.images_per_class} images per class",
+        "temperature": f"temperature {recipe.temperature:g}",
+        "eval_every": f"tested every {recipe.eval_every} epochs",
     }
     usual = {field.name: field.default for field in dataclasses.fields(Recipe)}
     return "".join(f", {text}" for name, text in texts.items() if getattr(recipe, name) != usual[name])

@@ -91,7 +91,8 @@ def class_scores(output: Tensor | JointOutput, mode: str | None = None) -> Tenso
     A plain network's logits; for a joint classifier ``"si"`` the matching columns of the untouched view, ``"ag-last"``
     their mean over the views, ``"sd"`` the distilled classifier's logits. Eq. 4 averages probabilities, which have no
     common score before the softmax: for ``"ag"`` it is the mean of the two classifiers' aggregated logits, in the same
-    units as the others. (The logarithm of P_AG would be exact, but its gradient fades where the network is sure.)
+    units as the others, and exact for ``"ag-logits"``. (The logarithm of P_AG would be exact, but its gradient fades
+    where the network is sure.)
     """
     if not isinstance(output, JointOutput):
         return output
@@ -103,7 +104,7 @@ def class_scores(output: Tensor | JointOutput, mode: str | None = None) -> Tenso
         assert output.distilled is not None
         return output.distilled
     scores = aggregated_logits(output.last)
-    if mode == "ag":
+    if mode in ("ag", "ag-logits"):
         assert output.penultimate is not None
         scores = (scores + aggregated_logits(output.penultimate)) / 2
     return scores
@@ -130,8 +131,8 @@ def explained(model: PlainNet | JointNet, mode: str | None = None) -> str:
         return "column y of the distilled classifier"
     if mode in (None, "si"):
         return f"column {views}y + 0 of the last joint classifier, untouched view"
-    columns = f"mean over the views j = 0 to {views - 1} of column {views}y + j"
-    return f"{columns} of the last joint classifier" + (" and of the penultimate one" if mode == "ag" else "")
+    both = " and of the penultimate one" if mode in ("ag", "ag-logits") else ""
+    return f"mean over the views j = 0 to {views - 1} of column {views}y + j of the last joint classifier{both}"
 
 
 def quadrant_shares(maps: Tensor) -> Tensor:

@@ -125,6 +125,64 @@ def _cpu_masks() -> dict[str, Recipe]:
     }
 
 
+def _split() -> dict[str, Recipe]:
+    """The method taken apart in short training: {no masks, quadrants} x {last classifier, both} x {heads x 1, x 5}.
+
+    ``masks`` is eq. 2, the pretext task with a single joint classifier; ``two-heads`` is eq. 3 without masks; and one
+    classifier without masks is the baseline. ``basic`` has 32 channels at the penultimate tap, ``bottleneck`` has 128,
+    as the paper's networks do.
+    """
+    apart: dict[str, dict[str, Any]] = {
+        "baseline": {"origin": "table1/resnet56/baseline"},
+        "masks": {"origin": "table5/resnet110/after-layer3"},
+        "two-heads": {"origin": "table1/resnet56/fsft", "masks": "none"},
+        "fsft": {"origin": "table1/resnet56/fsft"},
+    }
+    settings = dict(apart)
+    settings["baseline-x5"] = {"origin": "table5/resnet110/after-layer3", "masks": "none", "head_lr_scale": 5.0}
+    settings |= {f"{name}-x5": apart[name] | {"head_lr_scale": 5.0} for name in ("masks", "two-heads", "fsft")}
+    settings |= {f"fsft-beta-{beta}": apart["fsft"] | {"beta": beta} for beta in (0.1, 0.3)}
+    common: dict[str, Any] = SHORT | {"images_per_class": 100, "epochs": 30, "eval_every": 10}
+    split = {
+        f"cpu/split/basic/{name}": _reduced(f"cpu/split/basic/{name}", **common | changes, model="resnet20")
+        for name, changes in settings.items()
+    }
+    for name in ("baseline", "masks", "fsft"):
+        wide: dict[str, Any] = common | apart[name] | {"model": "resnet29", "block": "bottleneck"}
+        split[f"cpu/split/bottleneck/{name}"] = _reduced(f"cpu/split/bottleneck/{name}", **wide)
+    return split
+
+
+def _saturation() -> dict[str, Recipe]:
+    """The paper's schedule on so few images that small networks fit them all, as the paper's networks fit theirs.
+
+    ``a`` takes the method apart; ``b`` varies the depth, ``c`` the images of a class, ``d`` beta and the heads' rate;
+    ``e`` adds SLA and Cutout; ``e3`` is the paper's own ResNet-56. Batches of 32: enough steps for so few images.
+    """
+    origins = {method: f"table1/resnet56/{method}" for method in TABLE1_METHODS}
+    origins["masks"] = "table5/resnet110/after-layer3"
+    apart: dict[str, dict[str, Any]] = {method: {"origin": origin} for method, origin in origins.items()}
+    apart["two-heads"] = {"origin": origins["fsft"], "masks": "none"}
+    apart["fsft-sd-t3"] = {"origin": origins["fsft-sd"], "temperature": 3.0}
+    parts = {method: apart[method] for method in ("baseline", "masks", "fsft")}
+    settings = {f"a/{name}": changes for name, changes in apart.items()}
+    settings |= {f"b/{net}/{name}": parts[name] | {"model": net} for net in ("resnet8", "resnet56") for name in parts}
+    for images in (10, 50, 100):
+        settings |= {f"c/{images}/{name}": parts[name] | {"images_per_class": images} for name in parts}
+    settings |= {f"d/beta-{beta}": apart["fsft"] | {"beta": beta} for beta in (0.1, 0.3)}
+    settings["d/x5"] = apart["fsft"] | {"head_lr_scale": 5.0}
+    for name in ("sla", "sla+fsft", "cutout", "cutout+fsft"):
+        settings[f"e/{name}"] = {"origin": f"table2/resnet110/{name}"}
+    for name in (*TABLE1_METHODS, "fsft-sd-t3"):
+        settings[f"e3/{name}"] = apart[name] | {"model": "resnet56", "block": "bottleneck"}
+    common: dict[str, Any] = {"model": "resnet20", "block": "basic", "images_per_class": 25}
+    common |= {"batch_size": 32, "eval_every": 20}
+    return {
+        f"cpu/saturation/{name}": _reduced(f"cpu/saturation/{name}", **common | changes)
+        for name, changes in settings.items()
+    }
+
+
 def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
     known = {recipe.digest for recipe in (_cpu() | _cpu_short()).values()}
     return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
@@ -140,3 +198,4 @@ def _reduced(name: str, *, origin: str, **changes: Any) -> Recipe:
 
 
 cpu_recipes: dict[str, Recipe] = _cpu() | _cpu_short() | _cpu_map() | _cpu_beta() | _cpu_masks() | _shortcut()
+cpu_recipes |= _split() | _saturation()

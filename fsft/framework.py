@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from fsft.masks import apply_masks, joint_labels, masked_average_pool, no_masks, quadrant_masks
 from fsft.stages import feature_shapes
 
-MODES = ("si", "ag-last", "ag", "sd")
+MODES = ("si", "ag-last", "ag", "ag-logits", "sd")
 
 
 class JointOutput(NamedTuple):
@@ -193,6 +193,7 @@ def predict(output: JointOutput, mode: str) -> Tensor:
         mode: ``"si"`` single inference, eq. 5: the last classifier on the untouched features;
             ``"ag-last"`` the last classifier aggregated over all views, P_{m,AG};
             ``"ag"`` aggregated inference of aggregations, eq. 4: the mean of P_{m,AG} and P_{m-1,AG};
+            ``"ag-logits"`` what later code of this method does instead: the softmax of the mean over all 2 M scores;
             ``"sd"`` the self-distillation classifier.
 
     Returns:
@@ -214,18 +215,21 @@ def predict(output: JointOutput, mode: str) -> Tensor:
         assert output.distilled is not None
         return _softmax(output.distilled)
     assert output.penultimate is not None
-    return (_softmax(aggregated_logits(output.last)) + _softmax(aggregated_logits(output.penultimate))) / 2
+    last, penultimate = aggregated_logits(output.last), aggregated_logits(output.penultimate)
+    if mode == "ag-logits":
+        return _softmax((last + penultimate) / 2)
+    return (_softmax(last) + _softmax(penultimate)) / 2
 
 
 def modes(output: JointOutput) -> tuple[str, ...]:
     """The inference modes that an output offers, in the order of :data:`MODES`."""
-    missing = {"ag"} if output.penultimate is None else set()
+    missing = {"ag", "ag-logits"} if output.penultimate is None else set()
     if output.distilled is None:
         missing.add("sd")
     return tuple(mode for mode in MODES if mode not in missing)
 
 
-def joint_loss(output: JointOutput, labels: Tensor, beta: float = 1.0) -> Tensor:
+def joint_loss(output: JointOutput, labels: Tensor, beta: float = 1.0, temperature: float = 1.0) -> Tensor:
     """The training objective: eq. 3, and eq. 6 when ``output.distilled`` is there.
 
     Eq. 3 averages the cross-entropy over the M views and adds the penultimate classifier's with weight ``beta``.
@@ -235,6 +239,7 @@ def joint_loss(output: JointOutput, labels: Tensor, beta: float = 1.0) -> Tensor
         output: what a :class:`JointNet` returned.
         labels: (B,) integer class labels y.
         beta: weight of the penultimate classifier.
+        temperature: of the divergence in eq. 6, see :func:`distillation_loss`.
 
     Returns:
         Scalar, averaged over the batch, in nats.
@@ -244,19 +249,24 @@ def joint_loss(output: JointOutput, labels: Tensor, beta: float = 1.0) -> Tensor
     if output.penultimate is not None:
         loss = loss + beta * F.cross_entropy(output.penultimate.flatten(0, 1), targets)
     if output.distilled is not None:
-        loss = loss + F.cross_entropy(output.distilled, labels) + distillation_loss(output)
+        loss = loss + F.cross_entropy(output.distilled, labels) + distillation_loss(output, temperature)
     return loss
 
 
-def distillation_loss(output: JointOutput) -> Tensor:
+def distillation_loss(output: JointOutput, temperature: float = 1.0) -> Tensor:
     """KL(P_AG || Fc(f; mu)), the last term of eq. 6: a scalar in nats, averaged over the batch.
 
-    The teacher is detached, as in SLA: the joint classifiers are not pulled towards their student. Temperature 1.
-    With a single tap the teacher is P_{m,AG}.
+    The teacher is detached, as in SLA: the joint classifiers are not pulled towards their student. With a single tap
+    the teacher is P_{m,AG}. The paper names no ``temperature``; later code of this method divides all scores by 3 and
+    multiplies the divergence by 9, which keeps the size of its gradient.
     """
     assert output.distilled is not None
-    teacher = predict(output, "ag" if output.penultimate is not None else "ag-last").detach()
-    return F.kl_div(F.log_softmax(output.distilled.float(), -1), teacher, reduction="batchmean")
+    penultimate = None if output.penultimate is None else output.penultimate / temperature
+    softer = JointOutput(output.last / temperature, penultimate)
+    teacher = predict(softer, "ag" if penultimate is not None else "ag-last").detach()
+    student = F.log_softmax(output.distilled.float() / temperature, -1)
+    divergence = F.kl_div(student, teacher, reduction="batchmean")
+    return temperature**2 * divergence
 
 
 def _as_batch(views: Tensor, like: Tensor) -> Tensor:

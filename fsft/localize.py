@@ -163,12 +163,12 @@ def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str, bool]]:
     Scores are centered over the classes, see :func:`fsft.cam.class_maps`; of joint classifiers Grad-CAM's raw maps are
     there too, to show what that changes. A plain classifier's hardly differ: the gradients of its columns sum to
     zero, so that what these share is left over from the random start. Behind the last stage nothing is left of the
-    penultimate classifier, so "ag" repeats "ag-last". And where one linear classifier reads the pooled features, CAM
-    is Grad-CAM times a number, which no score sees; masks in between change that.
+    penultimate classifier, so both aggregations repeat "ag-last". And where one linear classifier reads the pooled
+    features, CAM is Grad-CAM times a number, which no score sees; masks in between change that.
     """
     kinds = []
     for mode in modes:
-        if mode != "ag":
+        if mode not in ("ag", "ag-logits"):
             kinds.append(("grad-cam", mode, True))
         if mode in ("si", "ag-last"):
             kinds.append(("grad-cam", mode, False))

@@ -35,6 +35,7 @@ from fsft.recipe import Recipe
 from fsft.stopping import StopRequest
 
 SCHEMA = 1
+TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy on the training set
 
 
 class TrainingDivergedError(RuntimeError):
@@ -107,6 +108,7 @@ class Loop:
                 f"expected color channels that vary over the training images, found deviations {std.tolist()}"
             )
         self.statistics = mean.to(device, torch.float32), std.to(device, torch.float32)
+        self.train_sample = train_set.select(torch.arange(0, len(train_set), math.ceil(len(train_set) / TRAIN_SAMPLE)))
         self.state = State(loss_sum=torch.zeros((), device=device))
         self.compiled = compile
 
@@ -162,7 +164,7 @@ class Loop:
 
     def loss(self, output: Tensor | JointOutput, labels: Tensor) -> Tensor:
         if isinstance(output, JointOutput):
-            return joint_loss(output, labels, self.recipe.beta)
+            return joint_loss(output, labels, self.recipe.beta, self.recipe.temperature)
         return F.cross_entropy(output, labels)
 
     def set_learning_rate(self) -> None:
@@ -176,25 +178,23 @@ class Loop:
         """Evaluate, write the epoch into the history, and go on to the next."""
         state = self.state
         begin = time.perf_counter()
-        accuracy = evaluate(
-            self.model,
-            self.test_set,
-            statistics=self.statistics,
-            precision=self.identity["precision"],
-            workers=self.workers,
-        )
-        state.history.append(
-            {
-                "epoch": state.epoch + 1,
-                "lr": self.rate,
-                "train_loss": state.loss_sum.item() / state.step,
-                "test": accuracy,
-                "seconds": round(state.epoch_seconds, 3),
-            }
-        )
+        epoch = state.epoch + 1
+        entry: dict[str, Any] = {"epoch": epoch, "lr": self.rate, "train_loss": state.loss_sum.item() / state.step}
+        last = epoch == self.recipe.epochs or self._enough()
+        if last or epoch % self.recipe.eval_every == 0:
+            entry["test"] = self.accuracy(self.test_set)
+        # Whether a network fits what it was trained on decides how its other numbers are to be read.
+        if (last or epoch % TRAIN_SAMPLE_EVERY == 0) and self.max_steps is None:
+            entry["train"] = self.accuracy(self.train_sample)
+        state.history.append(entry | {"seconds": round(state.epoch_seconds, 3)})
         state.seconds += state.epoch_seconds + time.perf_counter() - begin
         state.epoch, state.step, state.epoch_seconds = state.epoch + 1, 0, 0.0
         state.loss_sum = torch.zeros_like(state.loss_sum)
+
+    def accuracy(self, images: ImageSet | FileSet) -> dict[str, float]:
+        """In percent, in every inference mode, as the network is now; images are not augmented."""
+        precision = self.identity["precision"]
+        return evaluate(self.model, images, statistics=self.statistics, precision=precision, workers=self.workers)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity["precision"] == "bf16")
@@ -297,10 +297,10 @@ def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> 
 
 
 def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """For each mode the epoch (from 1, the earliest of equals) of the highest test accuracy."""
-    best = {}
-    for mode in history[-1]["test"]:
-        entry = max(history, key=lambda entry: entry["test"][mode])
+    """For each mode the evaluated epoch (from 1, the earliest of equals) of the highest test accuracy."""
+    best, tested = {}, [entry for entry in history if "test" in entry]
+    for mode in tested[-1]["test"]:
+        entry = max(tested, key=lambda entry: entry["test"][mode])
         best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
     return best
 

@@ -60,6 +60,8 @@ CHANGES: dict[str, Callable[[str], object]] = {
     "cutout_length": int,
     "mixup_alpha": float,
     "masks": str,
+    "temperature": float,
+    "eval_every": int,
 }
 CHOICES = {
     "schedule": SCHEDULES,

@@ -65,6 +65,7 @@ METHODS: Mapping[str, MethodStyle] = {
     "si": MethodStyle("FSFT-SI", BLUE, "s", "--"),
     "ag-last": MethodStyle("FSFT-AG, last classifier", PURPLE, "v", (0, (1, 1))),
     "ag": MethodStyle("FSFT-AG", VERMILION, "^", "-."),
+    "ag-logits": MethodStyle("FSFT-AG, by logits", ORANGE, "<", (0, (3, 1, 1, 1))),
     "sd": MethodStyle("FSFT-SD", GREEN, "D", ":"),
 }
 
@@ -229,7 +230,7 @@ def curves(results: Iterable[Mapping[str, Any]], mode: str) -> np.ndarray:
     """
     rows = []
     for result in results:
-        history = result["history"]
+        history = [entry for entry in result["history"] if "test" in entry]
         if not history or mode not in history[0]["test"]:
             offered = sorted(history[0]["test"]) if history else []
             raise ValueError(f"the run offers the modes {offered}, not {mode!r}: ask for one of those")

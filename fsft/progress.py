@@ -58,13 +58,14 @@ class ProgressReport:
 
     def epoch(self, entry: dict[str, Any]) -> None:
         """Report a finished epoch: an entry of the history."""
-        accuracies = ", ".join(f"{mode} {value:.2f} %" for mode, value in entry["test"].items())
+        accuracies = ", ".join(f"{mode} {value:.2f} %" for mode, value in entry.get("test", {}).items())
+        loss = f"loss {entry['train_loss']:.3f}"
         if self.bar is not None:
             self.bar.set_postfix_str(f"epoch {entry['epoch']}/{self.epochs}: {accuracies}")
         elif self.style == "lines":
             left = (time.perf_counter() - self.begin) / (entry["epoch"] - self.first) * (self.epochs - entry["epoch"])
             print(
-                f"{self.title}: epoch {entry['epoch']}/{self.epochs}, loss {entry['train_loss']:.3f}, {accuracies}"
+                f"{self.title}: epoch {entry['epoch']}/{self.epochs}, {', '.join(filter(None, (loss, accuracies)))}"
                 + (f", {_duration(left)} left" if self.estimate else ""),
                 flush=True,
             )

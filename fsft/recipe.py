@@ -24,6 +24,7 @@ MASKED_METHODS = ("fsft", "fsft-sd", "sla+fsft", *TRANSFORM_AFTER)
 MASK_FAMILIES = ("quadrants", "none", "checkerboard", "halves", "kept-quadrants", "ninths")
 FINE_GRAINED = ("cub200", "stanford-dogs", "stanford-cars")
 PROFILES = ("quick", "laptop", "paper")
+NO_TRAINING = ("name", "origin", "eval_every")  # fields that change no weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,9 @@ class Recipe:
         cutout_length: side of Cutout's hole in pixels; its authors use 8 on CIFAR-100.
         mixup_alpha: Mixup's shares are drawn from Beta(alpha, alpha).
         masks: a name in :data:`fsft.mask_families`, for the methods with masks; ``quadrants`` is the paper's.
+        temperature: of the self-distillation, see :func:`fsft.framework.distillation_loss`; the paper names none.
+        eval_every: epochs between two evaluations on the test set; the last epoch always has one. It changes no weight,
+            so recipes that differ in it alone have one digest.
         images_per_class: use only so many training images of each class, drawn by seed 0; None for all.
         origin: name of the paper's recipe that a reduced one derives from.
     """
@@ -83,6 +87,8 @@ class Recipe:
     cutout_length: int = dataclasses.field(default=8, metadata={"joined_later": True})
     mixup_alpha: float = dataclasses.field(default=1.0, metadata={"joined_later": True})
     masks: str = dataclasses.field(default="quadrants", metadata={"joined_later": True})
+    temperature: float = dataclasses.field(default=1.0, metadata={"joined_later": True})
+    eval_every: int = 1
 
     def __post_init__(self) -> None:
         for name in ("name", "dataset", "model", "block", "shortcut"):
@@ -94,10 +100,10 @@ class Recipe:
         expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
         # The order in which they are applied is fixed, so the order in which they are named is no difference.
         object.__setattr__(self, "augment", tuple(name for name in AUGMENTATIONS if name in self.augment))
-        for name in ("epochs", "batch_size", "cutout_length"):
+        for name in ("epochs", "batch_size", "cutout_length", "eval_every"):
             value = getattr(self, name)
             expect(isinstance(value, int) and value > 0, name, "a positive whole number", value)
-        for name in ("lr", "gamma", "head_lr_scale", "mixup_alpha"):
+        for name in ("lr", "gamma", "head_lr_scale", "mixup_alpha", "temperature"):
             value = getattr(self, name)
             expect(_is_finite(value) and value > 0, name, "a positive number", value)
         for name in ("momentum", "weight_decay", "beta"):
@@ -126,17 +132,17 @@ class Recipe:
         return {
             field: [paper[field], own[field]]
             for field in paper
-            if field not in ("name", "origin") and paper[field] != own[field]
+            if field not in NO_TRAINING and paper[field] != own[field]
         }
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every field but the names, as hexadecimal digits: equal digests mean equal training."""
+        """SHA-256 of every field that decides the weights, as hexadecimal digits: equal digests mean equal training."""
         content = self.as_dict()
         for field in fields(self):
             # A field that joined later leaves the digests of all earlier recipes alone, and so their results' names.
             joined_later = field.metadata.get("joined_later", False)
-            if field.name in ("name", "origin") or (joined_later and getattr(self, field.name) == field.default):
+            if field.name in NO_TRAINING or (joined_later and getattr(self, field.name) == field.default):
                 del content[field.name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

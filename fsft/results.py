@@ -130,13 +130,18 @@ def _check_history(result: Mapping[str, Any]) -> list[str]:
     epochs = result["recipe"]["epochs"]
     if [entry["epoch"] for entry in history] != list(range(1, epochs + 1)):
         problems.append(f"field history: expected the epochs 1 to {epochs} of field recipe.epochs, in order")
-    final = history[-1]["test"]
+    every = result["recipe"].get("eval_every", 1)
+    tested = [entry for entry in history if "test" in entry]
+    due = sorted({*range(every, epochs + 1, every), epochs})
+    if [entry["epoch"] for entry in tested] != due:
+        return [*problems, f"field history: expected test accuracies every {every} epochs and in the last"]
+    final = tested[-1]["test"]
     for mode in sorted({*final, *last, *best}):
-        values = [entry["test"].get(mode) for entry in history]
+        values = [entry["test"].get(mode) for entry in tested]
         if None in values:
             problems.append(f"field history: expected the accuracy of {mode} in each epoch, as in last and best")
             continue
-        earliest = history[values.index(max(values))]["epoch"]
+        earliest = tested[values.index(max(values))]["epoch"]
         recorded = best.get(mode, {})
         for field, expected, found in (
             (f"last.{mode}", values[-1], last.get(mode)),

@@ -104,7 +104,6 @@ _EPOCH: dict[str, _Rule] = {
     "epoch": ("a whole number", _count),
     "lr": ("a number", _number),
     "train_loss": ("a number, or null when it was not finite", _or_null(_number)),
-    "test": _ACCURACIES,
     "seconds": ("seconds", _positive),
 }
 _BEST: dict[str, _Rule] = {"epoch": ("a whole number", _count), "accuracy": _ACCURACY}
@@ -118,10 +117,13 @@ def _inside(field: str, value: Any) -> Iterator[tuple[str, str, Any]]:
     """(place, what was expected, what was found) for what is wrong inside a field of the right kind."""
     if field == "history":
         for number, entry in enumerate(value, start=1):
-            yield from _broken(_EPOCH, entry, f" of epoch {number}, ")
-            tested = entry.get("test") if isinstance(entry, dict) else None
-            if isinstance(tested, dict):
-                yield from _broken(dict.fromkeys(tested, _ACCURACY), tested, f" of epoch {number}, test.")
+            optional = (split for split in ("test", "train") if isinstance(entry, dict) and split in entry)
+            yield from _broken(_EPOCH | dict.fromkeys(optional, _ACCURACIES), entry, f" of epoch {number}, ")
+            for split in ("test", "train"):
+                accuracies = entry.get(split) if isinstance(entry, dict) else None
+                if isinstance(accuracies, dict):
+                    place = f" of epoch {number}, {split}."
+                    yield from _broken(dict.fromkeys(accuracies, _ACCURACY), accuracies, place)
     elif field == "last":
         yield from _broken(dict.fromkeys(value, _ACCURACY), value, ".")
     elif field == "best":

@@ -96,7 +96,7 @@ def train(
     for needed in (folder, None if result_path is None else result_path.parent):
         if needed is not None:
             writable_folder(needed)
-    identity |= {"train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
+    identity |= {"eval_every": recipe.eval_every, "train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
     loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps, workers)
     with contextlib.ExitStack() as stack:
         if folder is not None:

@@ -68,7 +68,7 @@ def joint_weights(net, mode):
     if mode == "si":
         return rows(net.fc_last, LABELS * 5)
     masks = net.masks_of("layer2")
-    share = {"ag-last": 1.0, "ag": 0.5}[mode]
+    share = {"ag-last": 1.0, "ag": 0.5, "ag-logits": 0.5}[mode]
     return share * sum(rows(net.fc_last, LABELS * 5 + j) * masks[j] for j in range(5)) / 5
 
 

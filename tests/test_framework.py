@@ -98,7 +98,7 @@ def test_matching_logits_take_the_column_of_the_applied_mask():
 
 def test_probabilities_sum_to_one_in_every_mode():
     output = random_output(sd=True)
-    assert modes(output) == ("si", "ag-last", "ag", "sd")
+    assert modes(output) == ("si", "ag-last", "ag", "ag-logits", "sd")
     for mode in modes(output):
         probabilities = predict(output, mode)
         assert probabilities.shape == (6, 7) and (probabilities >= 0).all()
@@ -122,7 +122,7 @@ def test_scores_have_the_classifiers_precision_under_autocast(net):
 @pytest.mark.parametrize(
     ("present", "mode", "message"),
     [
-        ({}, "best", r"expected a mode among \('si', 'ag-last', 'ag'\), found 'best'"),
+        ({}, "best", r"expected a mode among \('si', 'ag-last', 'ag', 'ag-logits'\), found 'best'"),
         ({}, "sd", "found 'sd'; this network lacks the classifier"),
         ({"penultimate": False}, "ag", "found 'ag'; this network lacks the classifier"),
     ],
@@ -218,3 +218,16 @@ def test_wrong_input_size_is_named():
         ValueError, match=r"expected features .* found features \(1, 32, 12, 12\) and masks \(5, 16, 16\)"
     ):
         net(torch.zeros(1, 3, 24, 24))
+
+
+def test_a_softer_distillation_is_four_times_the_divergence_at_half_the_scores():
+    output = random_output(sd=True)
+    half = JointOutput(*(logits / 2 for logits in output))
+    torch.testing.assert_close(distillation_loss(output, temperature=2.0), 4 * distillation_loss(half))
+    assert torch.equal(distillation_loss(output, 1.0), distillation_loss(output))
+
+
+def test_aggregation_by_logits_is_the_softmax_of_the_mean_of_all_ten_scores():
+    output = random_output()
+    scores = torch.cat([matching_logits(output.last), matching_logits(output.penultimate)], 1)
+    torch.testing.assert_close(predict(output, "ag-logits"), scores.mean(1).softmax(1))

@@ -50,7 +50,7 @@ def scored(run, monkeypatch):
 def test_the_file_holds_what_the_scores_of_the_runs_weights_are(run, scored):
     recipe, (train_set, test_set), places = run
     [content] = load_map_scores(places["results_dir"])
-    modes = ("si", "ag-last", "ag")
+    modes = ("si", "ag-last", "ag", "ag-logits")
     kinds = ["grad-cam/si", "grad-cam-raw/si", "grad-cam/ag-last", "grad-cam-raw/ag-last", "cam/ag-last"]
     assert list(content["scores"]) == ["uniform", "center", *kinds]
     assert set(content["correct"]) == set(modes) and content["correct"]["si"].dtype == bool

@@ -35,7 +35,10 @@ def test_a_papers_name_with_other_values_has_a_distance():
 def test_names_slugs_and_digests_do_not_collide():
     assert all(name == recipe.name for name, recipe in recipes.items())
     assert len({recipe.slug for recipe in recipes.values()}) == len(recipes)
-    assert len({recipe.digest for recipe in recipes.values()}) == len(recipes)
+    # Three cells of the map are trained again, with the accuracy on the training set, beside those they belong to.
+    twins = [recipe.digest for recipe in recipes.values() if not recipe.name.startswith("cpu/split/")]
+    assert len(set(twins)) == len(twins)
+    assert len({recipe.digest for recipe in recipes.values()}) == len(recipes) - 3
 
 
 def test_every_recipe_survives_json():
@@ -211,13 +214,14 @@ def test_masks_that_a_method_does_not_have_are_refused(method, masks):
 
 
 def test_the_map_reuses_runs_that_other_recipes_make():
-    """Each cell of chapter 13's map is trained by exactly one recipe."""
+    """Each cell of chapter 13's map is trained by exactly one recipe, but for those that the split trains again."""
     fields = {"model": "resnet20", "schedule": "onecycle", "dataset": "cifar100", "beta": 1.0, "weight_decay": 5e-4}
     fields["masks"] = "quadrants"
     cells = [
         (recipe.images_per_class, recipe.epochs, recipe.method, recipe.head_lr_scale)
         for recipe in recipes.values()
         if fields.items() <= recipe.as_dict().items() and recipe.augment == ("crop", "flip")
+        if not recipe.name.startswith("cpu/split/")
     ]
     methods = [("baseline", 1.0), *((method, scale) for method in ("fsft", "fsft-sd") for scale in (1.0, 5.0))]
     for budget in ((100, 10), (100, 30), (100, 100), (None, 10), (None, 30)):

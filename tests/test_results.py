@@ -245,4 +245,4 @@ def test_a_real_run_passes(tmp_path: Path) -> None:
     train(tiny.recipe(epochs=1), data=tiny.data(), results_dir=tmp_path, device="cpu", progress="none")
     assert verify(tmp_path) == []
     (run,) = load_results(tmp_path)
-    assert set(run["last"]) == {"si", "ag-last", "ag"}
+    assert set(run["last"]) == {"si", "ag-last", "ag", "ag-logits"}

@@ -26,6 +26,7 @@ from fsft.framework import JointNet
 from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
 from fsft.networks import build, parameter_groups
 from fsft.record import read_result
+from fsft.results import verify
 from fsft.training import load_weights, recipe_data
 
 
@@ -129,7 +130,8 @@ def test_ctrl_c_saves_and_leaves(tmp_path):
 @pytest.mark.parametrize("method", ["baseline", "fsft", "fsft-sd"])
 def test_every_method_learns_the_tiny_task(method):
     result = train(tiny.recipe(method, epochs=12, head_lr_scale=5), 0, data=tiny.data(256), progress="none").result
-    expected = {"baseline": {"baseline"}, "fsft": {"si", "ag-last", "ag"}, "fsft-sd": {"si", "ag-last", "ag", "sd"}}
+    expected = {"baseline": {"baseline"}, "fsft": {"si", "ag-last", "ag", "ag-logits"}}
+    expected["fsft-sd"] = expected["fsft"] | {"sd"}
     assert set(result["last"]) == expected[method]
     assert result["history"][-1]["train_loss"] < result["history"][0]["train_loss"] / 2
     assert min(result["last"].values()) >= 75
@@ -428,3 +430,19 @@ def test_cuda_trains_and_resumes_to_the_same_bits(tmp_path, monkeypatch, compile
     monkeypatch.undo()
     torch._dynamo.reset()  # as a new process would, compile anew
     assert tiny.comparable(run(tmp_path / "parts", **on_gpu).result) == tiny.comparable(whole)
+
+
+def test_accuracy_on_the_training_set_every_tenth_epoch_and_at_the_end(tmp_path):
+    result = run(tmp_path, tiny.recipe("fsft-sd", epochs=12, eval_every=5)).result
+    history = result["history"]
+    assert [entry["epoch"] for entry in history if "train" in entry] == [10, 12]
+    assert [entry["epoch"] for entry in history if "test" in entry] == [5, 10, 12]
+    assert set(history[-1]["train"]) == set(history[-1]["test"]) and history[-1]["train"]["si"] > 50
+    assert result["best"]["si"]["epoch"] in (5, 10, 12) and verify(tmp_path / "results") == []
+
+
+def test_evaluating_less_often_changes_no_weight_and_no_digest(tmp_path):
+    often, seldom = tiny.recipe(), tiny.recipe(eval_every=3)
+    assert often.digest == seldom.digest and seldom.distance() == often.distance()
+    digests = {run(tmp_path / str(r.eval_every), r).result["weights_sha256"] for r in (often, seldom)}
+    assert len(digests) == 1

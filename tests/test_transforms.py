@@ -170,11 +170,11 @@ def test_masks_are_applied_before_the_next_stage_in_the_features_dtype():
 @pytest.mark.parametrize(
     ("method", "views", "offered"),
     [
-        ("fsft", 5, ("si", "ag-last", "ag")),
-        ("fsft-sd", 5, ("si", "ag-last", "ag", "sd")),
+        ("fsft", 5, ("si", "ag-last", "ag", "ag-logits")),
+        ("fsft-sd", 5, ("si", "ag-last", "ag", "ag-logits", "sd")),
         ("sla", 4, ("si", "ag-last")),
         ("sla-sd", 4, ("si", "ag-last", "sd")),
-        ("sla+fsft", 20, ("si", "ag-last", "ag")),
+        ("sla+fsft", 20, ("si", "ag-last", "ag", "ag-logits")),
         ("after-layer1", 5, ("si", "ag-last")),
         ("after-layer2", 5, ("si", "ag-last")),
         ("after-layer3", 5, ("si", "ag-last")),
