@@ -1,7 +1,7 @@
 """How long do class activation maps take?
 
-Grad-CAM of 1,000 images of 32 x 32 pixels behind the last stage: ``fsft.cam.class_maps`` against the grad-cam package
-called its own way, in batches of the same size, for the single inference of a joint network. The package
+Grad-CAM of 1,000 images of 32 x 32 pixels behind the last stage: ``fsft.maps.cam.class_maps`` against the grad-cam
+package called its own way, in batches of the same size, for the single inference of a joint network. The package
 differentiates the whole network down to the parameters and normalizes and resizes maps one by one; ``class_maps`` uses
 its hooks and formulas, differentiates only what lies behind the stage, and resizes a batch at once.
 
@@ -20,7 +20,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from fsft import JointNet, backbone
-from fsft.cam import ClassScores, class_maps
+from fsft.maps.cam import ClassScores, class_maps
 
 BATCH = 100
 NETWORKS = (("resnet56", "basic"), ("resnet56", "bottleneck"))

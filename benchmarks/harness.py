@@ -22,10 +22,10 @@ from scipy import stats
 from fsft import ImageSet
 from fsft.evaluation import resolve_precision
 from fsft.loop import Loop
-from fsft.progress import ProgressReport
-from fsft.provenance import environment
 from fsft.recipe import Recipe
-from fsft.stopping import StopRequest
+from fsft.runtime.progress import ProgressReport
+from fsft.runtime.provenance import environment
+from fsft.runtime.stopping import StopRequest
 
 RESULTS = Path(__file__).parent / "results"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from fsft import ImageSet, JointNet, augment
-from fsft.files import write_atomically
-from fsft.probes import FOLDER, mask_recognition, padding_probe, quadrants_named
-from fsft.provenance import environment
+from fsft.evidence.probes import FOLDER, mask_recognition, padding_probe, quadrants_named
 from fsft.recipe import Recipe
-from fsft.record import canonical_digest, read_result
+from fsft.runtime.files import write_atomically
+from fsft.runtime.provenance import environment
+from fsft.runtime.record import canonical_digest, read_result
 from fsft.training import load_weights, recipe_data
 
 

@@ -17,7 +17,7 @@ _HOME = {
     "masked_average_pool": "masks",
     "no_masks": "masks",
     "quadrant_masks": "masks",
-    "four_rotations": "rotations",
+    "four_rotations": "augment",
     "JointNet": "framework",
     "JointOutput": "framework",
     "PlainNet": "framework",
@@ -26,10 +26,10 @@ _HOME = {
     "predict": "framework",
     "backbone": "backbones",
     "as_stages": "stages",
-    "DataError": "data",
-    "ImageSet": "data",
-    "channel_statistics": "data",
-    "load_dataset": "data",
+    "DataError": "datasets.registry",
+    "ImageSet": "datasets.registry",
+    "channel_statistics": "datasets.registry",
+    "load_dataset": "datasets.registry",
     "Recipe": "recipe",
     "profile_recipe": "catalog",
     "recipes": "catalog",
@@ -42,13 +42,14 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from fsft.augment import four_rotations as four_rotations
     from fsft.backbones import backbone as backbone
     from fsft.catalog import profile_recipe as profile_recipe
     from fsft.catalog import recipes as recipes
-    from fsft.data import DataError as DataError
-    from fsft.data import ImageSet as ImageSet
-    from fsft.data import channel_statistics as channel_statistics
-    from fsft.data import load_dataset as load_dataset
+    from fsft.datasets.registry import DataError as DataError
+    from fsft.datasets.registry import ImageSet as ImageSet
+    from fsft.datasets.registry import channel_statistics as channel_statistics
+    from fsft.datasets.registry import load_dataset as load_dataset
     from fsft.evaluation import evaluate as evaluate
     from fsft.evaluation import predict_all as predict_all
     from fsft.framework import JointNet as JointNet
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from fsft.masks import no_masks as no_masks
     from fsft.masks import quadrant_masks as quadrant_masks
     from fsft.recipe import Recipe as Recipe
-    from fsft.rotations import four_rotations as four_rotations
     from fsft.stages import as_stages as as_stages
     from fsft.training import Run as Run
     from fsft.training import train as train

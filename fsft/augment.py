@@ -1,18 +1,24 @@
-"""Random crop and flip of whole batches on the device, with all draws of an epoch made in advance on the CPU.
+"""Augmentation of whole batches on the device: crop, flip, Cutout, Mixup, and SLA's rotations (Table 2).
 
-The draws of an epoch are a pure function of (seed, epoch): the same on every device, independent of the batch
-size, and repeatable when a run resumes in the middle of an epoch. Step ``k`` uses slice ``k`` of the plan.
+All draws of an epoch are made in advance on the CPU, as a pure function of (seed, epoch): the same on every device,
+independent of the batch size, and repeatable when a run resumes in the middle of an epoch. Step ``k`` uses slice ``k``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import betaincinv
 from torch import Tensor
+
+# Each kind of draw has a stream of its own: one that is switched off leaves the others as they were.
+ORDER, CROP, FLIP, CUTOUT, SHARE, PARTNER = range(6)
+ROTATIONS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +80,14 @@ def epoch_plan(
         raise ValueError(f"expected seed >= 0 and epoch >= 0, found {seed} and {epoch}")
     order = np.arange(num_images, dtype=np.int64)
     if shuffle:
-        order = np.argsort(raw_draws(seed, epoch, 0, num_images), kind="stable").astype(np.int64)
+        order = np.argsort(raw_draws(seed, epoch, ORDER, num_images), kind="stable").astype(np.int64)
     shift = np.full((num_images, 2), pad, dtype=np.int64)
     if crop:
-        high = raw_draws(seed, epoch, 1, 2 * num_images) >> np.uint64(32)
+        high = raw_draws(seed, epoch, CROP, 2 * num_images) >> np.uint64(32)
         shift = ((high * np.uint64(2 * pad + 1)) >> np.uint64(32)).astype(np.int64).reshape(num_images, 2)
     mirrored = np.zeros(num_images, dtype=np.bool_)
     if flip:
-        mirrored = (raw_draws(seed, epoch, 2, num_images) >> np.uint64(63)).astype(np.bool_)
+        mirrored = (raw_draws(seed, epoch, FLIP, num_images) >> np.uint64(63)).astype(np.bool_)
     return EpochPlan(torch.from_numpy(order), torch.from_numpy(shift), torch.from_numpy(mirrored))
 
 
@@ -148,3 +154,87 @@ def normalize(
     # The layout is changed last: on the CPU converting uint8 to channels_last floats in one step is three
     # times slower.
     return values.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def cutout_centers(num_images: int, height: int, width: int, seed: int, epoch: int) -> Tensor:
+    """Draw the centers of the holes of Cutout (DeVries and Taylor, 2017), uniform over all pixels.
+
+    Returns:
+        int64 (num_images, 2), row and column, on the CPU. Row ``i`` belongs to the i-th sample seen.
+    """
+    high = raw_draws(seed, epoch, CUTOUT, 2 * num_images).reshape(num_images, 2) >> np.uint64(32)
+    size = np.array([height, width], dtype=np.uint64)
+    return torch.from_numpy(((high * size) >> np.uint64(32)).astype(np.int64))
+
+
+def cutout(images: Tensor, centers: Tensor, length: int = 8) -> Tensor:
+    """Set a square of ``length`` pixels around each image's center to zero, clipped at the border.
+
+    A center near the border leaves a smaller hole, so the pixels there are dropped less often. The authors apply it
+    after normalization, where zero is the mean color, and use a length of 8 on CIFAR-100 (16 on CIFAR-10).
+
+    Args:
+        images: (B, C, H, W), normalized.
+        centers: int64 (B, 2), row and column. With an even length, a hole begins length / 2 pixels before its center.
+        length: side of the hole in pixels.
+
+    Returns:
+        (B, C, H, W), new.
+    """
+    if images.ndim != 4 or centers.shape != (len(images), 2):
+        found = f"{tuple(images.shape)} and {tuple(centers.shape)}"
+        raise ValueError(f"expected images (B, C, H, W) and centers (B, 2), found {found}")
+    first = centers - length // 2
+    rows, columns = (torch.arange(size, device=images.device) for size in images.shape[2:])
+    in_rows = (rows >= first[:, :1]) & (rows < first[:, :1] + length)
+    in_columns = (columns >= first[:, 1:]) & (columns < first[:, 1:] + length)
+    hole = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return images * (~hole).to(images.dtype)  # masked_fill would lose channels_last
+
+
+class MixupPlan(NamedTuple):
+    """The random draws of one epoch of Mixup (Zhang et al., 2018): blend each image, and its loss, with another one's.
+
+    With joint labels each of the two losses goes through the same ``y * M + j``, so both keep the index j of the mask:
+    the features of a blend are masked like any others.
+
+    ``share`` float32 (steps,): lambda, how much of an image stays; one for each batch. ``partner`` int64
+    (steps, batch_size): the position in the batch of the image that is blended in, a permutation of each batch.
+    """
+
+    share: Tensor
+    partner: Tensor
+
+    def to(self, device: torch.device | str) -> MixupPlan:
+        """The same plan on ``device``."""
+        return MixupPlan(self.share.to(device), self.partner.to(device))
+
+
+def mixup_plan(num_steps: int, batch_size: int, seed: int, epoch: int, alpha: float = 1.0) -> MixupPlan:
+    """Draw shares from Beta(alpha, alpha) and random partners for one epoch: a pure function of (seed, epoch)."""
+    uniform = (raw_draws(seed, epoch, SHARE, num_steps) >> np.uint64(11)) / 2.0**53
+    share = betaincinv(alpha, alpha, uniform).astype(np.float32)
+    order = raw_draws(seed, epoch, PARTNER, num_steps * batch_size).reshape(num_steps, batch_size)
+    partner = np.argsort(order, axis=1, kind="stable").astype(np.int64)
+    return MixupPlan(torch.from_numpy(share), torch.from_numpy(partner))
+
+
+def mixup(images: Tensor, partner: Tensor, share: Tensor) -> Tensor:
+    """``share * images + (1 - share) * images[partner]``, for normalized images (B, C, H, W) and one share."""
+    return torch.lerp(images[partner], images, share)
+
+
+def four_rotations(images: Tensor) -> Tensor:
+    """The transforms of SLA (Lee et al., 2020): every image turned counterclockwise by 0, 90, 180 and 270 degrees.
+
+    With joint labels ``y * 4 + k``, as :func:`fsft.joint_labels` numbers them, this is SLA with R = 4.
+
+    Args:
+        images: (B, C, H, W) with H = W.
+
+    Returns:
+        (B, 4, C, H, W).
+    """
+    if images.ndim != 4 or images.shape[2] != images.shape[3]:
+        raise ValueError(f"expected square images (B, C, H, H), found shape {tuple(images.shape)}")
+    return torch.stack([images.rot90(turns, (2, 3)) for turns in range(ROTATIONS)], 1)

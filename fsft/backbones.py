@@ -1,23 +1,22 @@
 """Backbones as named stages, so that FSFT can tap the feature map after any of them (Sections 4.1 and 4.2).
 
 A backbone is an ``nn.Sequential`` of ``stem, layer1, layer2, ...``; pooling and classifiers belong to the networks in
-:mod:`fsft.framework`. "ResNet-110" names two different networks in the literature, with basic blocks (6n + 2 layers)
-or bottlenecks (9n + 2); the paper does not say which it used, so ``block`` is a visible argument.
+:mod:`fsft.framework`. ResNets (He et al., 2016), Wide ResNets (Zagoruyko and Komodakis, 2016) and PyramidNets (Han et
+al., 2017) for 32 x 32 images are written out, because "ResNet-110" names two different networks in the literature, with
+basic blocks (6n + 2 layers) or bottlenecks (9n + 2), and "PyramidNet-110-270" two more; the paper does not say which it
+used, so ``block`` is a visible argument. ImageNet's ResNets are torchvision's.
 """
 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.pyramid import pyramidnet
 from fsft.stages import as_stages, he_initialization, pad_channels
-from fsft.stages import feature_shapes as feature_shapes
-from fsft.wide import wide_resnet
 
 
 class PadShortcut(nn.Module):
@@ -87,11 +86,14 @@ class Bottleneck(nn.Module):
         return F.relu(out + self.shortcut(x), inplace=True)
 
 
-BLOCKS: dict[str, tuple[type[BasicBlock | Bottleneck], int]] = {"basic": (BasicBlock, 2), "bottleneck": (Bottleneck, 3)}
+RESNET_BLOCKS: dict[str, tuple[type[BasicBlock | Bottleneck], int]] = {
+    "basic": (BasicBlock, 2),
+    "bottleneck": (Bottleneck, 3),
+}
 
 
 def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
-    """A ResNet for 32 x 32 images (He et al., 2016, Section 4.2): three stages of n blocks, widths 16, 32 and 64.
+    """A ResNet for 32 x 32 images (He et al., Section 4.2): three stages of n blocks, widths 16, 32 and 64.
 
     Args:
         depth: 6n + 2 with ``block="basic"``, 9n + 2 with ``block="bottleneck"``.
@@ -102,34 +104,162 @@ def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
         ``nn.Sequential`` with children ``stem, layer1, layer2, layer3``: images (B, 3, H, W) to features
         (B, C, H/4, W/4) with C = 64 (basic) or 256 (bottleneck). Convolutions have He initialization.
     """
-    if block not in BLOCKS:
-        raise ValueError(f"expected block to be one of {sorted(BLOCKS)}, found {block!r}")
-    if shortcut not in SHORTCUTS:
-        raise ValueError(f"expected shortcut to be one of {sorted(SHORTCUTS)}, found {shortcut!r}")
-    block_class, layers_per_block = BLOCKS[block]
-    blocks_per_stage, rest = divmod(depth - 2, 3 * layers_per_block)
-    if rest or blocks_per_stage < 1:
-        step = 3 * layers_per_block
-        below = max(1, (depth - 2) // step) * step + 2
-        raise ValueError(
-            f"expected a depth of {step}n + 2 for {block} blocks, found {depth}; "
-            f"the nearest are {below} and {below + step}"
-        )
-    stages: OrderedDict[str, nn.Module] = OrderedDict()
-    stages["stem"] = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)
-    )
-    channels = 16
-    for number, width in enumerate((16, 32, 64), start=1):
-        blocks = []
-        for index in range(blocks_per_stage):
-            stride = 2 if number > 1 and index == 0 else 1
-            blocks.append(block_class(channels, width, stride, shortcut))
+    _expect(block in RESNET_BLOCKS, f"block to be one of {sorted(RESNET_BLOCKS)}", block)
+    _expect(shortcut in SHORTCUTS, f"shortcut to be one of {sorted(SHORTCUTS)}", shortcut)
+    block_class, layers = RESNET_BLOCKS[block]
+    blocks = _blocks_per_stage(depth, 3 * layers, 2, f"{block} blocks")
+    stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
+    stages, channels = [], 16
+    for width, strides in zip((16, 32, 64), _strides(blocks), strict=True):
+        stage = nn.Sequential()
+        for stride in strides:
+            stage.append(block_class(channels, width, stride, shortcut))
             channels = width * block_class.expansion
-        stages[f"layer{number}"] = nn.Sequential(*blocks)
-    network = nn.Sequential(stages)
-    network.apply(he_initialization)
-    return network
+        stages.append(stage)
+    return _named(stem, stages)
+
+
+class WideBlock(nn.Module):
+    """Pre-activation basic block: BN-ReLU-conv, BN-ReLU-dropout-conv, and a shortcut.
+
+    Where the width changes, the shortcut is a 1 x 1 convolution of the activated input, which both share.
+    """
+
+    def __init__(self, in_channels: int, width: int, stride: int, dropout: float):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        same = stride == 1 and in_channels == width
+        self.shortcut = None if same else nn.Conv2d(in_channels, width, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = F.relu(self.bn1(x), inplace=True)
+        out = self.dropout(F.relu(self.bn2(self.conv1(activated)), inplace=True))
+        return self.conv2(out) + (x if self.shortcut is None else self.shortcut(activated))
+
+
+def wide_resnet(
+    depth: int, widen: int, block: str = "basic", shortcut: str = "B", dropout: float = 0.3
+) -> nn.Sequential:
+    """Wide ResNet-``depth``-``widen`` for 32 x 32 images: three stages of n blocks, ``widen`` times 16, 32, 64 wide.
+
+    A stage of a pre-activation network ends in a sum, before the BN-ReLU of the next block. The tap after ``layer2``
+    sees this sum, as "layer2" in Appendix B would; the BN-ReLU after the last block belongs to ``layer3``.
+
+    Args:
+        depth: 6n + 4.
+        widen: factor of the widths.
+        block, shortcut: only ``"basic"`` and ``"B"`` (projection) exist.
+        dropout: probability of dropping a value between the two convolutions of a block; 0.3 in the paper.
+
+    Returns:
+        ``nn.Sequential`` with children ``stem, layer1, layer2, layer3``: images (B, 3, H, W) to features
+        (B, 64 * widen, H/4, W/4).
+    """
+    found = f"{block!r} and {shortcut!r}"
+    _expect((block, shortcut) == ("basic", "B"), "block 'basic' and shortcut 'B' for a Wide ResNet", found, quote=False)
+    _expect(widen >= 1, "a factor of at least 1", f"wrn{depth}-{widen}")
+    blocks = _blocks_per_stage(depth, 6, 4, "Wide ResNets")
+    stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False))
+    stages, channels = [], 16
+    for width, strides in zip((16 * widen, 32 * widen, 64 * widen), _strides(blocks), strict=True):
+        stage = nn.Sequential()
+        for stride in strides:
+            stage.append(WideBlock(channels, width, stride, dropout))
+            channels = width
+        stages.append(stage)
+    return _named(stem, stages, final_norm=channels)
+
+
+class PyramidBasic(nn.Module):
+    """BN-conv, BN-ReLU-conv, BN, and a zero-padded shortcut."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.shortcut = pooled_identity(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(self.bn1(x))
+        out = self.bn3(self.conv2(F.relu(self.bn2(out), inplace=True)))
+        return out + pad_channels(self.shortcut(x), out.shape[1])
+
+
+class PyramidBottleneck(nn.Module):
+    """BN-conv 1 x 1, BN-ReLU-conv 3 x 3, BN-ReLU-conv 1 x 1 (four times wider), BN, and a zero-padded shortcut."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int):
+        super().__init__()
+        out_channels = width * self.expansion
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn4 = nn.BatchNorm2d(out_channels)
+        self.shortcut = pooled_identity(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(self.bn1(x))
+        out = self.conv2(F.relu(self.bn2(out), inplace=True))
+        out = self.bn4(self.conv3(F.relu(self.bn3(out), inplace=True)))
+        return out + pad_channels(self.shortcut(x), out.shape[1])
+
+
+PYRAMID_BLOCKS: dict[str, tuple[type[PyramidBasic] | type[PyramidBottleneck], int]] = {
+    "basic": (PyramidBasic, 2),
+    "bottleneck": (PyramidBottleneck, 3),
+}
+
+
+def pooled_identity(stride: int) -> nn.Module:
+    """The shortcut before padding: averages 2 x 2 positions where the branch has stride 2 (rounding odd sizes up)."""
+    return nn.Identity() if stride == 1 else nn.AvgPool2d(2, ceil_mode=True)
+
+
+def pyramidnet(depth: int, alpha: int, block: str = "basic", shortcut: str = "A") -> nn.Sequential:
+    """PyramidNet-``depth`` for 32 x 32 images: three stages of n blocks, each block wider by alpha / (3n).
+
+    Widths start at 16 and are rounded. As in :func:`wide_resnet`, the tap after ``layer2`` sees the sum
+    before the next block's BN, and the final BN-ReLU belongs to ``layer3``.
+
+    Args:
+        depth: 6n + 2 with ``block="basic"``, 9n + 2 with ``block="bottleneck"``.
+        alpha: how much wider the last block is than the stem.
+        block: ``"basic"`` or ``"bottleneck"``. The name "PyramidNet-110-270" is in use for both.
+        shortcut: only ``"A"`` (zero padding) exists.
+
+    Returns:
+        ``nn.Sequential`` with children ``stem, layer1, layer2, layer3``: images (B, 3, H, W) to features
+        (B, C, H/4, W/4) with C = 16 + alpha, times 4 for bottlenecks.
+    """
+    found = f"{block!r} and {shortcut!r}"
+    expected = f"block to be one of {sorted(PYRAMID_BLOCKS)} and shortcut 'A' (zero padding) for a PyramidNet"
+    _expect(block in PYRAMID_BLOCKS and shortcut == "A", expected, found, quote=False)
+    block_class, layers = PYRAMID_BLOCKS[block]
+    blocks = _blocks_per_stage(depth, 3 * layers, 2, f"{block} blocks")
+    stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
+    stages, channels, exact_width = [], 16, 16.0
+    for strides in _strides(blocks):
+        stage = nn.Sequential()
+        for stride in strides:
+            exact_width += alpha / (3 * blocks)
+            stage.append(block_class(channels, round(exact_width), stride))
+            channels = round(exact_width) * block_class.expansion
+        stages.append(stage)
+    return _named(stem, stages, final_norm=channels)
 
 
 IMAGENET_RESNETS = {
@@ -164,9 +294,8 @@ def backbone(name: str, **options: Any) -> nn.Sequential:
         name: ``resnet<depth>`` for small images, such as ``resnet20``, ``resnet56``, ``resnet110``, ``resnet164``;
             ``wrn<depth>-<factor>``, such as ``wrn28-10``; ``pyramidnet<depth>-<alpha>``, such as ``pyramidnet110-270``;
             and ``resnet18``, ``34``, ``50``, ``101`` and ``152``, which always mean ImageNet's networks.
-        options: see :func:`cifar_resnet`, :func:`fsft.wide.wide_resnet`, :func:`fsft.pyramid.pyramidnet` and
-            :func:`imagenet_resnet`. Without ``block``, ResNets of the paper's depths (56 and more) have bottlenecks and
-            smaller ones basic blocks.
+        options: see :func:`cifar_resnet`, :func:`wide_resnet`, :func:`pyramidnet` and :func:`imagenet_resnet`. Without
+            ``block``, ResNets of the paper's depths (56 and more) have bottlenecks and smaller ones basic blocks.
 
     Raises:
         ValueError: unknown name, or a depth that does not fit the block.
@@ -184,3 +313,35 @@ def backbone(name: str, **options: Any) -> nn.Sequential:
         "expected a backbone named resnet<depth>, wrn<depth>-<factor> or pyramidnet<depth>-<alpha>, "
         f"such as resnet110, found {name!r}"
     )
+
+
+def _expect(condition: bool, expected: str, found: str, quote: bool = True) -> None:
+    if not condition:
+        raise ValueError(f"expected {expected}, found {found!r}" if quote else f"expected {expected}, found {found}")
+
+
+def _blocks_per_stage(depth: int, step: int, extra: int, what: str) -> int:
+    """n of a network with ``step * n + extra`` layers; ValueError where there is none."""
+    blocks, rest = divmod(depth - extra, step)
+    if rest or blocks < 1:
+        below = max(1, blocks) * step + extra
+        nearest = f"the nearest are {below} and {below + step}"
+        raise ValueError(f"expected a depth of {step}n + {extra} for {what}, found {depth}; {nearest}")
+    return blocks
+
+
+def _strides(blocks: int) -> Iterator[list[int]]:
+    """The strides of the blocks in three stages: the second and third halve the map at their beginning."""
+    yield from ([first] + [1] * (blocks - 1) for first in (1, 2, 2))
+
+
+def _named(stem: nn.Module, stages: list[nn.Sequential], final_norm: int | None = None) -> nn.Sequential:
+    """The stages under their names, initialized; a pre-activation network ends in the BN-ReLU of its last sum."""
+    if final_norm is not None:
+        stages[-1].extend([nn.BatchNorm2d(final_norm), nn.ReLU(inplace=True)])
+    network = nn.Sequential()
+    network.add_module("stem", stem)
+    for number, stage in enumerate(stages, start=1):
+        network.add_module(f"layer{number}", stage)
+    network.apply(he_initialization)
+    return network

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fsft import augment, stream
-from fsft.cutout import cutout, cutout_centers
+from fsft import augment
+from fsft.augment import cutout, cutout_centers, mixup, mixup_plan
+from fsft.datasets import stream
 from fsft.datasets.fileset import FileSet
-from fsft.mixing import mixup, mixup_plan
 from fsft.recipe import Recipe
 
 
@@ -101,8 +101,8 @@ def streamed_batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch from step ``first`` on, from images that ``workers`` processes decode on the way.
 
-    The order is that of ``EpochBatches``. ``crop`` means a random part of the image, see :mod:`fsft.stream`; the
-    other augmentations are the same. The batches depend neither on ``first`` nor on ``workers``.
+    The order is that of ``EpochBatches``. ``crop`` means a random part of the image, see :mod:`fsft.datasets.stream`;
+    the other augmentations are the same. The batches depend neither on ``first`` nor on ``workers``.
 
     Raises:
         DataError: an image cannot be read.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsft import files
+from fsft.runtime import files
 
 _KEPT = 2  # the newest, and the one before in case the newest is damaged
 _DIGEST_BYTES = 32

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fsft import augment, stream
-from fsft.data import FileSet, ImageSet
+from fsft import augment
+from fsft.datasets import stream
+from fsft.datasets.registry import FileSet, ImageSet
 from fsft.framework import JointOutput, modes, predict
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -32,7 +33,7 @@ def evaluate(
         statistics: mean and standard deviation (3,) of the *training* set (its ``statistics``), in [0, 1] units.
         precision: as in :func:`train`.
         batch_size: images at once; None takes 500, or 64 of a streamed data set, whose images are larger.
-        workers: processes that decode the images of a streamed data set, see :func:`fsft.stream.batches`.
+        workers: processes that decode the images of a streamed data set, see :func:`fsft.datasets.stream.batches`.
 
     Returns:
         ``{"baseline": ...}`` for a plain network, else ``{"si": ..., "ag-last": ..., "ag": ..., "sd": ...}``.

@@ -25,14 +25,14 @@ from torch.nn import functional as F
 from fsft.batches import Batch, EpochBatches, streamed_batches
 from fsft.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.compiling import compiled, worth_compiling
-from fsft.data import FileSet, ImageSet
+from fsft.datasets.registry import FileSet, ImageSet
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
-from fsft.networks import build, parameter_groups
-from fsft.progress import ProgressReport
-from fsft.provenance import environment, peak_memory_mib
+from fsft.methods import build, parameter_groups
 from fsft.recipe import Recipe
-from fsft.stopping import StopRequest
+from fsft.runtime.progress import ProgressReport
+from fsft.runtime.provenance import environment, peak_memory_mib
+from fsft.runtime.stopping import StopRequest
 
 SCHEMA = 1
 TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy on the training set
@@ -252,7 +252,7 @@ class Loop:
         )
 
     def result(self) -> dict[str, Any]:
-        """What the result file says, see the schema in :mod:`fsft.results`."""
+        """What the result file says, see the schema in :mod:`fsft.evidence.ledger`."""
         history, state = self.state.history, self.state
         train_seconds = sum(entry["seconds"] for entry in history)
         images = len(history) * self.steps_per_epoch * self.recipe.batch_size if self.max_steps is None else 0

@@ -65,9 +65,10 @@ def _table3() -> dict[str, Recipe]:
 def _table4() -> dict[str, Recipe]:
     """Table 4: ResNet-50 with batches of 16. All that the paper does not say is our choice, said here.
 
-    Resolution: 224 x 224 pixels, so that the last feature maps are 7 x 7. Crops: ImageNet's, see :mod:`fsft.stream`; of
-    the whole image, without the boxes that the data sets come with. Initialization: random, as everywhere else in the
-    paper, for its accuracies and 300 epochs speak against ImageNet's weights. Taps: the last two of the four stages.
+    Resolution: 224 x 224 pixels, so that the last feature maps are 7 x 7. Crops: ImageNet's, see
+    :mod:`fsft.datasets.stream`; of the whole image, without the boxes that the data sets come with. Initialization:
+    random, as everywhere else in the paper, for its accuracies and 300 epochs speak against ImageNet's weights. Taps:
+    the last two of the four stages.
     """
     names = {f"table4/{name}/{method}": (name, method) for name in FINE_GRAINED for method in TABLE1_METHODS}
     return {

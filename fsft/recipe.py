@@ -33,7 +33,7 @@ class Recipe:
 
     Attributes:
         name: where it stands in the paper, such as ``table1/resnet56/fsft``; free for reduced recipes.
-        dataset: a name that :func:`fsft.load_dataset` or :func:`fsft.data.load_files` knows.
+        dataset: a name that :func:`fsft.load_dataset` or :func:`fsft.datasets.registry.load_files` knows.
         dataset_options: options of that data set, as (name, value) pairs; photodigits' ``size`` and
             ``background_correlation`` change the training set alone. ``image_size`` is the side in pixels to which the
             images of the fine-grained sets are cut.
@@ -43,8 +43,8 @@ class Recipe:
             ``sla+fsft``; ``after-layer1``, ``2``, ``3``: masks after that stage, one joint classifier at the end;
             ``drop-1`` to ``drop-4``: the baseline, trained without one quadrant of its last features (Figure 1).
         augment: on training images, always in this order: ``crop`` (4 black pixels of padding; on the fine-grained
-            sets a random part of 8 to 100 % of the image, see :mod:`fsft.stream`), ``flip``, and after normalization
-            ``cutout`` and ``mixup``.
+            sets a random part of 8 to 100 % of the image, see :mod:`fsft.datasets.stream`), ``flip``, and after
+            normalization ``cutout`` and ``mixup``.
         epochs: passes over the training images; the incomplete last batch of each is left out.
         batch_size: images per step.
         lr: learning rate; the peak with ``onecycle``.

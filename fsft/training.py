@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsft import files
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
-from fsft.data import FileSet, ImageSet, load_split
+from fsft.datasets.registry import FileSet, ImageSet, load_split
 from fsft.evaluation import resolve_device, resolve_precision
-from fsft.files import folder_lock, writable_folder
 from fsft.loop import Loop
-from fsft.networks import build
-from fsft.progress import ProgressReport
+from fsft.methods import build
 from fsft.recipe import Recipe
-from fsft.record import read_result, write_result
-from fsft.stopping import stop_request
+from fsft.runtime import files
+from fsft.runtime.files import folder_lock, writable_folder
+from fsft.runtime.progress import ProgressReport
+from fsft.runtime.record import read_result, write_result
+from fsft.runtime.stopping import stop_request
 
 # Options of photodigits that change what is learned from; the test stays what it is, so that accuracies compare.
 TRAINING_ONLY = ("size", "background_correlation")
@@ -77,7 +77,7 @@ def train(
         OSError: ``runs_dir`` or ``results_dir`` cannot be written.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
         TrainingStoppedError: SIGTERM or Ctrl-C while ``runs_dir`` is given; the state has been saved.
-        fsft.files.FolderLockedError: another process trains the same run.
+        fsft.runtime.files.FolderLockedError: another process trains the same run.
     """
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"expected at least one step, found {max_steps}")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsft.data import DataError, load_dataset
 from fsft.datasets import cifar, cifar_archive
 from fsft.datasets.cifar_archive import ARCHIVE, FOLDER, MD5
+from fsft.datasets.registry import DataError, load_dataset
 
 CLASSES = ("apple", "bear", "worm")
 PER_CLASS = {"train": 3, "test": 2}

@@ -15,7 +15,7 @@ def book_figures():
     """The book's style, and no figure left open."""
     import matplotlib.pyplot as plt
 
-    from fsft import plots
+    from fsft.figures import plots
 
     plots.style()
     yield

@@ -7,7 +7,7 @@ from typing import Any
 
 from fsft.catalog import recipes
 from fsft.recipe import Recipe
-from fsft.record import write_result
+from fsft.runtime.record import write_result
 
 CPU = {"type": "cpu", "name": "Test CPU", "cores": 2}
 

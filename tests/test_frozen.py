@@ -29,13 +29,13 @@ def weights(recipe):
 
 
 def build(*arguments):
-    from fsft.networks import build
+    from fsft.methods import build
 
     return build(*arguments)
 
 
 def canonical():
-    from fsft.record import canonical_digest, canonical_json, checksums
+    from fsft.runtime.record import canonical_digest, canonical_json, checksums
 
     content = {"b": [1, 2.5, None, True, "ä"], "a": {"y": 0.1, "x": 1e-7}, "digest": "left out", "c": torch.tensor(3)}
     plain = json.loads(canonical_json(content))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fsft.__main__ import build_parser
 from fsft.catalog import recipes
-from fsft.results import load_results
+from fsft.cli.main import build_parser
+from fsft.evidence.ledger import load_results
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -45,4 +45,4 @@ def stop_after(monkeypatch, steps):
         if done == steps:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("fsft.progress.ProgressReport.step", count)
+    monkeypatch.setattr("fsft.runtime.progress.ProgressReport.step", count)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 'profile = "quick"\ndata_dir = "data"\nseeds = 2\nrate = 0.1\nruns_dir = None'
 FIGURE = """
 import matplotlib.pyplot as plt
-from fsft import plots
+from fsft.figures import plots
 
 plots.style()
 fig, ax = plt.subplots()

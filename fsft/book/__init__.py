@@ -31,8 +31,8 @@ def build(
     from fsft.book.schedule import execute_all
     from fsft.book.site import check_site
     from fsft.book.stage import BookError, build_html, read_toc, stage
-    from fsft.files import FolderLockedError, folder_lock
-    from fsft.verdicts import marker_problems
+    from fsft.evidence.verdicts import marker_problems
+    from fsft.runtime.files import FolderLockedError, folder_lock
 
     root = Path(root).resolve()
     started = time.monotonic()
@@ -65,7 +65,7 @@ def check(root: str | Path = ".") -> int:
     from fsft.book.lint import lint_all
     from fsft.book.site import check_site
     from fsft.book.stage import BookError
-    from fsft.verdicts import marker_problems
+    from fsft.evidence.verdicts import marker_problems
 
     root = Path(root).resolve()
     try:

@@ -1,8 +1,8 @@
 """What an output of a notebook may hold, and its clean form.
 
 MyST-NB writes HTML outputs into the page as they are, so what an output may hold is decided here: plain text,
-PNG figures with alternative text, the tables of `fsft.plots.table`, and the explorer of `fsft.figures.explorer`, with
-its own style sheet and no other. Everything else stops the build.
+PNG figures with alternative text, the tables of `fsft.figures.plots.table`, and the explorer of
+`fsft.figures.explorer`, with its own style sheet and no other. Everything else stops the build.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _MACHINE_PATH = re.compile(r"(?<![\w./~-])(/home/|/Users/|/root\b|/tmp/|/var/folders/|/opt/|[A-Z]:\\Users\\)[^\s'\"]*")
 
-# The tags and attributes that `fsft.plots.table` writes.
+# The tags and attributes that `fsft.figures.plots.table` writes.
 _TABLE_TAGS: Mapping[str, frozenset[str]] = {
     "div": frozenset({"class", "role", "tabindex", "aria-label"}),
     "table": frozenset({"class"}),
@@ -134,7 +134,7 @@ def _last_of_carriage_returns(text: str) -> str:
 
 
 def check_html(text: str) -> None:
-    """Raise OutputError unless `text` is made of nothing but what `fsft.plots.table` or `fsft.figures.explorer` writes.
+    """Raise OutputError unless `text` is nothing but what `fsft.figures.plots.table` or `explorer` writes.
 
     The elements are written out again from the parse and must give the same characters, so that no browser
     can read the text in another way than this parser did.

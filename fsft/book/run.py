@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from fsft.book import notebook, probe
 from fsft.book.outputs import OutputError
 from fsft.book.params import check_parameters, declared_parameters
-from fsft.files import write_atomically
+from fsft.runtime.files import write_atomically
 
 START_TIMEOUT = 180  # seconds for a kernel to start on a busy machine
 _HEAD = {

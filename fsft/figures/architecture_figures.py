@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from fsft import plots
+from fsft.figures import plots
 
 _CONV, _OTHER = "#CFE3F1", "white"
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fsft import plots
-from fsft.budgets import MODES, SCALES, Cell
+from fsft.evidence.budgets import MODES, SCALES, Cell
+from fsft.figures import plots
 
 _LOOKS = ((plots.BLUE, "s", "--"), (plots.VERMILION, "^", "-."), (plots.BLACK, "o", "-"), (plots.GREEN, "D", ":"))
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from fsft import plots
+from fsft.figures import plots
 
 _DARK_FROM = 0.55  # white text on "Blues" from this share of the scale on
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from fsft import plots
+from fsft.figures import plots
 
 _HATCHES = ("", "//", "..", "xx", "--")
 # Every method of Table 5 looks the same in all figures: color, marker, line.

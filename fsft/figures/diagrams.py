@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path
 
-from fsft import plots
+from fsft.figures import plots
 
 KEPT, DROPPED = "#D9D9D9", "#000000"  # the grey and black of the paper's Figure 2
 _MASK_CMAP = ListedColormap([DROPPED, KEPT])

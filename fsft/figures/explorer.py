@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from fsft import plots
+from fsft.figures import plots
 from fsft.figures.map_figures import overlay
 
 GROUPS = ("image", "network", "view")

@@ -8,11 +8,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from fsft import paper, plots
-from fsft.comparison import Gain, gains, origin
-from fsft.results import Ledger
-from fsft.scorecard import extras, setting_key, setting_names, setting_order
-from fsft.statistics import Summary, welch
+from fsft.evidence import paper
+from fsft.evidence.comparison import Gain, gains, origin
+from fsft.evidence.ledger import Ledger
+from fsft.evidence.scorecard import extras, setting_key, setting_names, setting_order
+from fsft.evidence.statistics import Summary, welch
+from fsft.figures import plots
 
 MOST_SETTINGS = 8
 

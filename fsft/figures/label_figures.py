@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from fsft import plots
+from fsft.figures import plots
 
 
 def strip(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fsft import plots
+from fsft.figures import plots
 from fsft.figures.map_figures import MAP_CMAP
 
 _LOOKS = {
@@ -70,7 +70,7 @@ def distributions_alt(groups: Mapping[str, np.ndarray], what: str) -> str:
 
 
 def shortcut_figure(frame: pd.DataFrame) -> tuple[Figure, str]:
-    """Accuracy and background mass against the correlation, of :func:`fsft.map_findings.shortcut_frame`; and alt text.
+    """Accuracy and background mass against the correlation, of ``map_findings.shortcut_frame``; and alt text.
 
     A vertical line spans the runs' standard deviation where there are several. Without any run the axes are empty.
     """

@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fsft import plots
+from fsft.figures import plots
 
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 MAP_CMAP = "inferno"  # dark where nothing is, in order for every kind of color vision and in grey

@@ -1,0 +1,416 @@
+"""The command line: ``fsft recipes | train | sweep | evaluate | localize | data | verify | book``.
+
+Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
+damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C or SIGTERM, the state is saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import importlib.metadata
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsft.catalog import recipes
+from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid
+from fsft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fsft.training import Run
+
+FAILED, BAD_ARGUMENTS, BAD_DATA, SIGNALED = 1, 2, 3, 128
+CHECKPOINT_SECONDS = 30.0  # what `kill -9` may cost; a checkpoint of the largest network has 290 MB
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("fsft: stopped before anything was to be saved", file=sys.stderr)
+        return SIGNALED + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SIGNALED + signal.SIGPIPE
+    except Exception as error:
+        status = _exit_status(error)
+        if status is None:
+            raise
+        print(f"fsft: {error}", file=sys.stderr)
+        return status
+
+
+def _exit_status(error: Exception) -> int | None:
+    """The status for an error that a user can act on; None for a defect of ours, which deserves its traceback."""
+    from fsft.checkpoint import DamagedFileError
+    from fsft.datasets.registry import DataError
+    from fsft.loop import TrainingDivergedError, TrainingStoppedError
+    from fsft.runtime.files import FolderLockedError
+
+    if isinstance(error, DataError):
+        return BAD_DATA
+    if isinstance(error, FolderLockedError):
+        return IN_USE
+    if isinstance(error, TrainingStoppedError):
+        return SIGNALED + error.signal_number
+    if isinstance(error, TrainingDivergedError | DamagedFileError):
+        return FAILED
+    if isinstance(error, ValueError | FileNotFoundError):
+        return BAD_ARGUMENTS
+    if isinstance(error, OSError | ImportError):  # a folder that cannot be written, a package that is not there
+        return FAILED
+    return None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fsft", description="Self-supervision of feature transformation (arXiv 2106.04922), reproduced."
+    )
+    parser.add_argument("--version", action="version", version=f"fsft {_version()}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_recipes(commands)
+    _add_train(commands)
+    _add_sweep(commands)
+    _add_evaluate(commands)
+    _add_localize(commands)
+    _add_data(commands)
+    _add_verify(commands)
+    _add_book(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("fsft")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _add_recipes(commands: Any) -> None:
+    command = commands.add_parser("recipes", help="list the recipes")
+    command.add_argument("pattern", nargs="?", default="*", help="such as 'table1/*' (default: all)")
+    command.set_defaults(command=list_recipes)
+
+
+def _add_train(commands: Any) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a recipe, or go on with it",
+        description="Train a recipe. The same command again goes on where the run was, or says that it is done.",
+    )
+    command.add_argument("recipe", help="a name from 'fsft recipes'")
+    command.add_argument("--seed", type=int, default=0)
+    _add_folders(command)
+    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    _add_compile(command)
+    command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
+    command.add_argument(
+        "--workers", type=int, metavar="N", help="processes that decode images (fine-grained data sets)"
+    )
+    command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
+    add_changes(command, lists=False)
+    command.set_defaults(command=train_recipe)
+
+
+def _add_compile(command: Any) -> None:
+    command.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="use torch.compile, with CUDA graphs on a GPU (default: for long runs on a GPU)",
+    )
+
+
+def _add_sweep(commands: Any) -> None:
+    command = commands.add_parser(
+        "sweep",
+        help="train many recipes and seeds, whatever is not done yet",
+        description="Train what has no result yet, one process per run. The same command again goes on.",
+    )
+    command.add_argument("pattern", nargs="+", help="such as 'table1/resnet56/*'")
+    command.add_argument("--seeds", default="0-3", help="such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on each GPU (default: 1)")
+    command.add_argument("--gpus", default="", help="such as 0,1")
+    _add_folders(command)
+    command.add_argument("--device", help="as in 'fsft train'")
+    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    _add_compile(command)
+    add_changes(command, lists=True)
+    command.set_defaults(command=sweep_recipes)
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = commands.add_parser("evaluate", help="evaluate the weights of a finished run again")
+    command.add_argument("run", type=Path, help="a run's folder, such as runs/<slug>-seed0")
+    command.add_argument("--data-dir", type=Path, default=Path("data"))
+    command.add_argument("--device")
+    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    command.set_defaults(command=evaluate_run)
+
+
+def _add_localize(commands: Any) -> None:
+    command = commands.add_parser(
+        "localize",
+        help="score the maps of a finished run: do they find the object?",
+        description="Score the class activation maps of a finished run against the masks or boxes of its test images, "
+        "and write results/maps/<slug>-seed<seed>.json.",
+    )
+    command.add_argument("recipe", help="a name from 'fsft recipes'")
+    command.add_argument("--seed", type=int, default=0)
+    _add_folders(command)
+    command.add_argument("--device", help="as in 'fsft train'")
+    command.add_argument(
+        "--images", type=int, metavar="N", help="score about N test images, evenly chosen (default: all)"
+    )
+    command.set_defaults(command=localize_run)
+
+
+def _add_data(commands: Any) -> None:
+    command = commands.add_parser("data", help="check, unpack or download data sets")
+    command.add_argument("action", choices=("check", "unpack", "download"))
+    command.add_argument("name", help="such as cifar100, tiny-imagenet, cub200, imagefolder:PATH")
+    command.add_argument("--data-dir", type=Path, default=Path("data"))
+    command.set_defaults(command=handle_data)
+
+
+def _add_verify(commands: Any) -> None:
+    command = commands.add_parser("verify", help="check every result file, and name what was altered")
+    command.add_argument("--results-dir", type=Path, default=Path("results"))
+    command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="weights that are here are checked too")
+    command.set_defaults(command=verify_results)
+
+
+def _add_book(commands: Any) -> None:
+    command = commands.add_parser("book", help="execute the notebooks and build the book")
+    command.add_argument(
+        "action",
+        choices=("build", "check", "setup-cells"),
+        help="setup-cells writes the install cell into each notebook, once the repository's address is set",
+    )
+    command.add_argument("--profile", choices=("quick", "laptop", "paper"), default="quick")
+    command.add_argument("--data-dir", type=Path, default=Path("data"))
+    command.add_argument("--jobs", type=int, help="notebooks at a time (default: as the cores allow)")
+    command.add_argument("--only", metavar="GLOB", help="execute only these notebooks, build no pages")
+    command.set_defaults(command=handle_book)
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data-dir", type=Path, default=Path("data"), help="data sets (default: data)")
+    command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="checkpoints and weights (default: runs)")
+    command.add_argument("--results-dir", type=Path, default=Path("results"), help="result files (default: results)")
+
+
+def matching(pattern: str) -> list[str]:
+    """Names of the recipes that fit a shell pattern.
+
+    Raises:
+        ValueError: none does.
+    """
+    names = fnmatch.filter(recipes, pattern)
+    if not names:
+        raise ValueError(f"expected a pattern that fits some recipe, found {pattern!r}; 'fsft recipes' lists all")
+    return names
+
+
+def list_recipes(options: argparse.Namespace) -> int:
+    names = matching(options.pattern)
+    width = max(map(len, names))
+    for name in names:
+        recipe = recipes[name]
+        data = " ".join([recipe.dataset, *(f"{option}={value}" for option, value in recipe.dataset_options)])
+        augment = "+".join(recipe.augment) or "not augmented"
+        print(
+            f"{name:<{width}}  {data}, {recipe.model} ({recipe.block}), {recipe.method}, {augment}, "
+            f"{recipe.epochs} epochs, batch {recipe.batch_size}, lr {recipe.lr:g} ({recipe.schedule}), "
+            f"weight decay {recipe.weight_decay:g}{unusual(recipe)}"
+        )
+    return 0
+
+
+def unusual(recipe: Recipe) -> str:
+    """What the line of a recipe says only where it differs from the paper's usual setting."""
+    texts = {
+        "beta": f"beta {recipe.beta:g}",
+        "masks": f"masks {recipe.masks}",
+        "head_lr_scale": f"head lr x{recipe.head_lr_scale:g}",
+        "images_per_class": f"{recipe.images_per_class} images per class",
+        "temperature": f"temperature {recipe.temperature:g}",
+        "eval_every": f"tested every {recipe.eval_every} epochs",
+    }
+    usual = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    return "".join(f", {text}" for name, text in texts.items() if getattr(recipe, name) != usual[name])
+
+
+def train_recipe(options: argparse.Namespace) -> int:
+    from fsft.runtime.record import read_result
+    from fsft.training import recipe_data, train
+
+    recipe = changed_recipe(options)
+    result_path = options.results_dir / f"{recipe.run_name(options.seed)}.json"
+    if result_path.exists() and options.steps is None:
+        result = read_result(result_path)
+        how = f"{result['precision']} on {result['device'].get('type')}"
+        print(f"{recipe.name}, seed {options.seed}: done already, in {how}, see {result_path}")
+        print("to train it yourself, give another --seed, or another --results-dir")
+        return 0
+    data = None
+    if options.steps is not None:  # the whole test set would take much longer than the steps
+        train_set, test_set = recipe_data(recipe, options.data_dir)
+        data = train_set, test_set.subset(1, seed=0)
+    run = train(
+        recipe,
+        options.seed,
+        data_dir=options.data_dir,
+        runs_dir=options.runs_dir if options.steps is None else None,
+        results_dir=options.results_dir,
+        device=options.device,
+        precision=options.precision,
+        compile=options.compile,
+        progress=options.progress,
+        max_steps=options.steps,
+        workers=options.workers,
+        data=data,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
+    )
+    print(summary(recipe, run))
+    tried = "tried out, and tested on one image of each class: no result written"
+    print(tried if options.steps is not None else f"result: {result_path}")
+    return 0
+
+
+def changed_recipe(options: argparse.Namespace) -> Recipe:
+    """The named recipe, with the changes asked for on the command line."""
+    return changed(named_recipe(options.recipe), changes_in(options))
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in recipes:
+        raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}")
+    return recipes[name]
+
+
+def summary(recipe: Recipe, run: Run) -> str:
+    """Accuracies of the last and of the best epoch, for a terminal."""
+    lines = [f"{recipe.name}, seed {run.result['seed']}: test accuracy"]
+    for mode, accuracy in run.result["last"].items():
+        best = run.result["best"][mode]
+        lines.append(f"  {mode:<8}  last epoch {accuracy:.2f} %, best {best['accuracy']:.2f} % (epoch {best['epoch']})")
+    return "\n".join(lines)
+
+
+def sweep_recipes(options: argparse.Namespace) -> int:
+    from fsft.cli.sweep import make_jobs, parse_seeds, run_sweep
+    from fsft.runtime.record import read_result
+
+    if options.jobs < 1:
+        raise ValueError(f"expected --jobs of at least 1, found {options.jobs}")
+    if options.gpus and options.device:
+        raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
+    names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
+    common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
+    if options.compile is not None:
+        common.append("--compile" if options.compile else "--no-compile")
+    jobs = make_jobs(
+        names,
+        parse_seeds(options.seeds),
+        list(grid(options)),
+        common,
+        data_dir=options.data_dir,
+        runs_dir=options.runs_dir,
+        results_dir=options.results_dir,
+    )
+    for job in jobs:
+        if job.state == "done":
+            read_result(job.result)  # a damaged file is no result
+    return run_sweep(jobs, at_once=options.jobs, gpus=[gpu for gpu in options.gpus.split(",") if gpu])
+
+
+def evaluate_run(options: argparse.Namespace) -> int:
+    from fsft.checkpoint import load_state
+    from fsft.evaluation import evaluate, resolve_device
+    from fsft.training import load_weights, recipe_data
+
+    path = options.run / "weights.pt"
+    if not path.exists():
+        raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
+    saved = load_state(path)
+    recipe = Recipe.from_dict(saved["recipe"])
+    model = load_weights(path, resolve_device(options.device))
+    train_set, test_set = recipe_data(recipe, options.data_dir)
+    if list(test_set.classes) != list(saved["classes"]):
+        raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
+    statistics = train_set.statistics
+    for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
+        print(f"{mode:<8}  {accuracy:.2f} %")
+    return 0
+
+
+def localize_run(options: argparse.Namespace) -> int:
+    from fsft.maps.scoring import localize
+
+    recipe = named_recipe(options.recipe)
+    found = localize(
+        recipe,
+        options.seed,
+        data_dir=options.data_dir,
+        runs_dir=options.runs_dir,
+        results_dir=options.results_dir,
+        images=options.images,
+        device=options.device,
+    )
+    print(f"{recipe.name}, seed {options.seed}: {found['region']} and maps, mean over images in percent")
+    for kind, scores in found["scores"].items():
+        means = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in scores.items())
+        print(f"  {kind:<18} {means}")
+    return 0
+
+
+def handle_data(options: argparse.Namespace) -> int:
+    from fsft.datasets.registry import DataError, check_dataset, download_cifar100
+    from fsft.datasets.unpacking import unpack
+
+    if options.action == "download":
+        if options.name != "cifar100":
+            raise DataError(
+                f"only cifar100 can be downloaded, found {options.name!r}; 'fsft data check' says how to get the others"
+            )
+        download_cifar100(options.data_dir)
+    if options.action == "unpack":
+        unpack(options.name, options.data_dir)
+    print(check_dataset(options.name, options.data_dir))
+    return 0
+
+
+def verify_results(options: argparse.Namespace) -> int:
+    from fsft.evidence.ledger import verify
+
+    if not options.results_dir.is_dir():
+        raise FileNotFoundError(f"expected a folder of results, found no {options.results_dir}: give --results-dir")
+    problems = verify(options.results_dir, options.runs_dir)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    count, maps = (len(list(options.results_dir.glob(pattern))) for pattern in ("*.json", "maps/*.json"))
+    print(f"{count} result files, {f'{maps} files of map scores, ' if maps else ''}{len(problems)} problems")
+    return FAILED if problems else 0
+
+
+def handle_book(options: argparse.Namespace) -> int:
+    from fsft import book
+
+    if options.action == "check":
+        return book.check()
+    if options.action == "setup-cells":
+        return book.setup_cells()
+    return book.build(options.profile, options.data_dir, options.jobs, options.only)

@@ -1,0 +1,39 @@
+"""What the scripts in ``benchmarks/`` measured, for the book and the tests: one JSON file per question and device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fsft.evidence.ledger import find_results
+
+
+def measured(question: str, device: str = "cpu", folder: str | Path | None = None) -> dict[str, Any] | None:
+    """The report of ``benchmarks/<question>.py`` on a kind of device; None where it has not been run.
+
+    Args:
+        question: the script's name, such as ``table5``.
+        device: ``cpu`` or ``cuda``.
+        folder: where the reports are; None takes ``benchmarks/results`` beside the folder of results.
+    """
+    folder = Path(folder) if folder is not None else find_results().resolve().parent / "benchmarks" / "results"
+    path = folder / f"{question}-{device}.json"
+    if not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def conditions(report: dict[str, Any]) -> str:
+    """Where and how a report was measured, in one line: device, threads, clock, load, torch."""
+    where, clock = report["environment"], report["settings"].get("clock", "wall")
+    threads = where["threads"]
+    parts = [
+        where["device"]["name"],
+        f"{threads} thread" + ("s" if threads != 1 else ""),
+        "CPU seconds" if clock == "cpu" else "wall time",
+    ]
+    if report["load_average"] is not None:
+        parts.append(f"load average {report['load_average']:.0f}")
+    return ", ".join([*parts, f"torch {where['versions']['torch']}"])

@@ -1,0 +1,122 @@
+"""What a trained network knows, measured on the weights of a finished run and kept beside its result.
+
+There is one kind of probe so far. The pretext task asks which quadrant was dropped (Section 3.1). On a *blank* image,
+one color everywhere, the four views without a quadrant differ by nothing but the zero padding of the convolutions.
+Padding from the opposite side removes that, and then the four are equal. `results/probes/` holds one small JSON for
+each run probed; `benchmarks/padding_probe.py` writes them.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsft.evidence.ledger import find_results
+from fsft.evidence.statistics import Difference, against_constant
+from fsft.runtime.record import canonical_digest, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fsft.framework import JointNet
+
+# With equal views a classifier gives the four one answer, and is right for one of them at best.
+CHANCE = 25.0
+FOLDER = "probes"
+
+
+def mask_recognition(model: JointNet, x: Tensor) -> Tensor:
+    """How often the last classifier names each mask, for normalized images (n, 3, H, W).
+
+    Returns:
+        float64 (M, M) shares in percent: rows the mask that was applied, columns the mask that was named.
+    """
+    import torch
+
+    masks, table = model.num_masks, torch.zeros(model.num_masks, model.num_masks, dtype=torch.float64)
+    with torch.inference_mode():
+        for chunk in x.split(500):
+            joint = model(chunk).last.float().softmax(2)
+            named = joint.unflatten(2, (-1, masks)).sum(2).argmax(2)  # (images, views)
+            table += torch.nn.functional.one_hot(named, masks).sum(0)
+    return 100 * table / len(x)
+
+
+def without_border(model: nn.Module) -> Any:
+    """A copy whose convolutions pad with the opposite side of the image in place of zeros."""
+    from torch.nn import Conv2d
+
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, Conv2d) and any(module.padding):
+            module.padding_mode = "circular"
+    return model
+
+
+def padding_probe(model: JointNet, size: int, statistics: tuple[Tensor, Tensor], count: int = 1000) -> dict[str, Any]:
+    """The recognition tables of `count` blank images of random color, with zero and with circular padding.
+
+    Args:
+        model: a trained network, in evaluation mode.
+        size: side of the images in pixels.
+        statistics: mean and standard deviation (3,) of the training images.
+        count: number of images; the colors are drawn by seed 0.
+    """
+    import torch
+
+    from fsft import augment
+
+    generator = torch.Generator().manual_seed(0)
+    colors = torch.randint(0, 256, (count, 3, 1, 1), generator=generator, dtype=torch.uint8)
+    blank = augment.normalize(colors.expand(-1, -1, size, size).contiguous(), *statistics)
+    tables = {
+        "blank": mask_recognition(model, blank),
+        "blank, no border": mask_recognition(without_border(model), blank),
+    }
+    return {name: table.tolist() for name, table in tables.items()}
+
+
+def load_probes(directory: str | Path | None = None) -> list[dict[str, Any]]:
+    """The probes in `probes/` of a results folder (see `fsft.evidence.ledger.find_results`), sorted by file name.
+
+    Raises:
+        ValueError: a file was altered; the message names it.
+    """
+    paths = sorted((find_results(directory) / FOLDER).glob("*.json"))
+    return [{**_read(path), "file": path.name} for path in paths]
+
+
+def probe_problems(directory: str | Path | None = None) -> list[str]:
+    """Probes that are altered, or whose network is not the one of the run that they name, as sentences."""
+    folder = find_results(directory)
+    problems = []
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        try:
+            probe = _read(path)
+            run = folder / str(probe.get("run"))
+            if not run.is_file():
+                problems.append(f"{FOLDER}/{path.name}: expected the run {probe.get('run')} in {folder.name}/")
+            elif parse(run).get("weights_sha256") != probe.get("weights_sha256"):
+                problems.append(f"{FOLDER}/{path.name}: field weights_sha256: is not that of {run.name}")
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _read(path: Path) -> dict[str, Any]:
+    probe = parse(path)
+    if probe.get("digest") != canonical_digest(probe):
+        raise ValueError(f"{FOLDER}/{path.name}: the digest does not belong to the content; restore it from git")
+    return probe
+
+
+def quadrants_named(table: list[list[float]]) -> float:
+    """How often the dropped quadrant is named correctly, in percent: the mean over the four masks that drop one."""
+    return sum(table[k][k] for k in range(1, len(table))) / (len(table) - 1)
+
+
+def beyond_chance(probes: list[dict[str, Any]], images: str) -> Difference | None:
+    """Quadrants named above `CHANCE`, in points, over the probed networks; None without probes."""
+    values = [quadrants_named(probe["recognition"][images]) for probe in probes]
+    return against_constant(values, CHANCE) if values else None

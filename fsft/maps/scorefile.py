@@ -1,0 +1,160 @@
+"""One JSON file per run whose maps were scored, `results/maps/<slug>-seed<k>.json`: format, reading, and checks.
+
+It holds every image's scores in whole percent, so that a paired bootstrap over images can be computed from the files
+alone, without the data and the weights. It belongs to the result `results/<slug>-seed<k>.json`, by the hash of the
+weights and the fingerprint of the test set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsft.runtime.record import canonical_digest, check_digest, check_name, parse
+from fsft.runtime.schema import check_fields
+
+SCHEMA = 1
+FOLDER = "maps"
+MapScores = dict[str, Any]
+
+
+def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all, with its digest, a line for each kind of map.
+
+    Raises:
+        ValueError: the content breaks the schema or belongs to another file name; nothing is written.
+    """
+    from fsft.runtime.files import write_atomically
+
+    plain = json.loads(json.dumps(content))
+    problems = _problems(path, plain)
+    if problems:
+        raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}")
+    plain["digest"] = canonical_digest(plain)
+    write_atomically(path, _layout(plain).encode())
+
+
+def percent(scores: np.ndarray) -> list[int]:
+    """Shares in [0, 1] as whole percent: rounding moves a mean over a thousand images by about 0.01 points."""
+    return [int(value) for value in np.rint(100 * scores)]
+
+
+def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
+    """All files of `results/maps/` (see ``fsft.evidence.ledger.find_results``); a missing folder is an empty list.
+
+    In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
+    "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a
+    joint classifier's score that is not centered over the classes; ``["correct"][mode]`` is a bool array.
+
+    Raises:
+        ValueError: a file is not of this format or was altered; the message names file and field.
+    """
+    from fsft.evidence.ledger import find_results
+
+    found = []
+    for path in sorted((find_results(results_dir) / FOLDER).glob("*.json")):
+        content = parse(path)
+        problems = _problems(path, content) or check_digest(content)
+        if problems:
+            raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}; `fsft verify` lists all such problems")
+        scores = {
+            kind: {name: np.array(values, dtype=np.float64) for name, values in entries.items()}
+            for kind, entries in content["scores"].items()
+        }
+        correct = {mode: np.array(list(text)) == "1" for mode, text in content["correct"].items()}
+        found.append({**content, "scores": scores, "correct": correct})
+    return found
+
+
+def check_map_scores(path: Path, ledger: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Problems of one file as sentences: its format, its digest, and whether it belongs to a run of the ledger."""
+    try:
+        content = parse(path)
+    except ValueError as error:
+        return [f"{FOLDER}/{error}"]
+    problems = _problems(path, content)
+    if not problems:
+        if "digest" not in content:
+            problems = ["field digest: expected the SHA-256 of the content, found nothing"]
+        problems += check_digest(content) + _check_run(path, content, ledger)
+    return [f"{FOLDER}/{path.name}: {problem}" for problem in problems]
+
+
+def _check_run(path: Path, content: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> list[str]:
+    result = next((result for result in ledger if result["file"] == path.name), None)
+    if result is None:
+        return [f"expected the run's result beside the folder, found no sound {path.name}"]
+    same = {
+        "recipe_name": result["recipe_name"],
+        "weights_sha256": result["weights_sha256"],
+        "data.test_sha256": result["data"]["test_sha256"],
+        "data.test_images": result["data"]["test_images"],
+    }
+    found = {**content, **{f"data.{name}": value for name, value in content["data"].items()}}
+    return [
+        f"field {field}: expected {expected} as in the run's result, found {found.get(field)}"
+        for field, expected in same.items()
+        if found.get(field) != expected
+    ]
+
+
+def _problems(path: Path, content: Mapping[str, Any]) -> list[str]:
+    return check_fields(content, _FIELDS) or [*check_name(path, content), *_check_arrays(content)]
+
+
+def _check_arrays(content: Mapping[str, Any]) -> list[str]:
+    images = content["data"].get("scored_images")
+    problems = []
+    for kind, entries in content["scores"].items():
+        for name, values in entries.items() if isinstance(entries, dict) else [("", entries)]:
+            numbers = isinstance(values, list) and all(type(value) is int and 0 <= value <= 100 for value in values)
+            if not numbers or len(values) != images:
+                problems.append(f"field scores.{kind}.{name}: expected {images} whole percentages from 0 to 100")
+    for mode, text in content["correct"].items():
+        if not isinstance(text, str) or len(text) != images or set(text) - {"0", "1"}:
+            problems.append(f"field correct.{mode}: expected {images} digits 0 or 1")
+    return problems
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value)
+
+
+_FIELDS: dict[str, tuple[str, Any]] = {
+    "schema": (f"the number {SCHEMA}", lambda value: value == SCHEMA),
+    "recipe_name": ("text", _text),
+    "slug": ("text", _text),
+    "seed": ("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
+    "weights_sha256": ("text", _text),
+    "region": ("'mask' or 'box'", lambda value: value in ("mask", "box")),
+    "data": ("an object", _object),
+    "scores": ("an object of scores by kind of map", _object),
+    "correct": ("an object of digits by inference mode", _object),
+    "sanity": ("an object", _object),
+    "versions": ("an object", _object),
+    "device": ("an object", _object),
+    "git": ("an object", _object),
+    "finished": ("text", _text),
+}
+
+
+def _layout(content: Mapping[str, Any]) -> str:
+    def compact(value: Any) -> str:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    lines = []
+    for key, value in content.items():
+        text = compact(value)
+        if key == "scores":
+            kinds = ",\n".join(f"  {compact(kind)}: {compact(entries)}" for kind, entries in value.items())
+            text = f"{{\n{kinds}\n }}"
+        lines.append(f" {compact(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"

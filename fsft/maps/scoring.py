@@ -1,0 +1,220 @@
+"""Scores the maps of a finished run on its test images: what ``fsft localize`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsft import augment
+from fsft.datasets.registry import FileSet, ImageSet
+from fsft.datasets.stream import as_shown
+from fsft.evaluation import predict_all, resolve_device
+from fsft.framework import JointNet, PlainNet
+from fsft.maps.cam import class_maps, require_package
+from fsft.maps.localization import (
+    RANDOMIZE,
+    box_masks,
+    center_maps,
+    localization_scores,
+    randomized,
+    rank_correlation,
+    uniform_maps,
+)
+from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
+from fsft.recipe import Recipe
+from fsft.runtime.files import writable_folder
+from fsft.runtime.provenance import environment
+from fsft.training import load_run, recipe_data
+
+DRAWS = 3  # of new parameters
+SANITY_IMAGES = 500
+PART = 500  # images in memory at once, with all their maps
+
+
+def localize(
+    recipe: Recipe,
+    seed: int = 0,
+    *,
+    data_dir: str | Path = "data",
+    runs_dir: str | Path = "runs",
+    results_dir: str | Path = "results",
+    images: int | None = None,
+    device: str | torch.device | None = None,
+) -> MapScores:
+    """Score the maps of a finished run, and write ``results_dir/maps/<slug>-seed<seed>.json``.
+
+    The true class is explained, in every inference mode. Where the test set has masks, they are the ground truth, else
+    its boxes.
+
+    Args:
+        recipe, seed: the run; its result is in ``results_dir`` and its weights are in ``runs_dir``.
+        data_dir: where data sets are.
+        images: about how many test images, evenly chosen; None for all.
+        device: None takes the GPU if there is one.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileNotFoundError: the run is not done, or its weights are not there.
+        ValueError: the test set is not the run's, or has no ground truth for places; or ``images`` is given and
+            there are scores already.
+        ImportError: the grad-cam package is not installed.
+    """
+    if images is not None and images < 1:
+        raise ValueError(f"expected at least one image, found {images}")
+    require_package()
+    device = resolve_device(device)
+    stem = recipe.run_name(seed)
+    result_path = Path(results_dir) / f"{stem}.json"
+    if not result_path.exists():
+        raise FileNotFoundError(f"expected a finished run, found no {result_path}; train it with 'fsft train'")
+    path = Path(results_dir) / FOLDER / f"{stem}.json"
+    if images is not None and path.exists():
+        raise ValueError(
+            f"expected no scores yet, found {path}, perhaps of more than {images} images: move it away first"
+        )
+    writable_folder(path.parent)
+    run = load_run(result_path, Path(runs_dir) / stem, device)
+    assert isinstance(run.model, PlainNet | JointNet)
+    train_set, test_set = recipe_data(recipe, data_dir)
+    if test_set.sha256 != run.result["data"]["test_sha256"]:
+        raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
+    step = 1 if images is None else max(1, len(test_set) // images)
+    scores = map_scores(run.model, train_set, every(test_set, step))
+    content = {
+        "schema": SCHEMA,
+        **{field: run.result[field] for field in ("recipe_name", "slug", "seed", "weights_sha256")},
+        "region": "mask" if getattr(test_set, "masks", None) is not None else "box",
+        "data": {
+            "test_sha256": test_set.sha256,
+            "test_images": len(test_set),
+            "scored_images": len(scores["scores"]["uniform"]["energy"]),
+        },
+        **scores,
+        **environment(device),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_map_scores(path, content)
+    return content
+
+
+def map_scores(
+    model: PlainNet | JointNet, train_set: ImageSet | FileSet, test_set: ImageSet | FileSet
+) -> dict[str, Any]:
+    """The fields ``scores``, ``correct`` and ``sanity`` of a file of `results/maps/`, for a network.
+
+    Only of images whose object the network sees, see :func:`visible`.
+    """
+    statistics = train_set.statistics
+    scores: dict[str, dict[str, list[int]]] = {}
+    correct: dict[str, str] = {}
+    for part in parts(test_set, PART):
+        answers = predict_all(model, part, statistics=statistics)
+        for mode, probabilities in answers.items():
+            hits = probabilities.argmax(1) == part.labels
+            correct[mode] = correct.get(mode, "") + "".join(str(int(hit)) for hit in hits)
+        truth = ground_truth(part)
+        for kind, maps in _maps(model, augment.normalize(part.images, *statistics, channels_last=True), part, answers):
+            for name, values in localization_scores(maps, **truth).items():
+                scores.setdefault(kind, {}).setdefault(name, []).extend(percent(values))
+    return {"scores": scores, "correct": correct, "sanity": sanity(model, statistics, test_set)}
+
+
+def parts(test_set: ImageSet | FileSet, size: int) -> Iterator[ImageSet]:
+    """A test set in memory, at most ``size`` images at a time, see :func:`visible`."""
+    for rows in torch.arange(len(test_set)).split(size):
+        part = visible(test_set.select(rows))
+        if len(part):
+            yield part
+
+
+def visible(data: ImageSet | FileSet) -> ImageSet:
+    """A set as a test shows it; of a ``FileSet``, those whose object lies outside the cut are left out."""
+    shown = as_shown(data)
+    if shown is data:
+        return shown
+    seen = box_masks(ground_truth(shown)["boxes"], *shown.images.shape[2:]).any(2).any(1)
+    return shown.select(seen.nonzero()[:, 0])
+
+
+def _maps(
+    model: PlainNet | JointNet, images: Tensor, part: ImageSet, modes: Iterable[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """The null models' maps and the network's, (B, H, W) each, with what they are called."""
+    side = images.shape[-2:]
+    yield "uniform", uniform_maps(len(images), *side)
+    yield "center", center_maps(len(images), *side)
+    for method, mode, centered in explained_kinds(modes):
+        asked = None if isinstance(model, PlainNet) else mode
+        maps = class_maps(model, images, part.labels, method=method, mode=asked, centered=centered)
+        yield f"{method}/{mode}" if centered else f"{method}-raw/{mode}", maps
+
+
+def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str, bool]]:
+    """(method, mode, centered) of the maps that score differently, behind the last stage, among Grad-CAM and CAM.
+
+    Scores are centered over the classes, see :func:`fsft.maps.cam.class_maps`; of joint classifiers Grad-CAM's raw maps
+    are there too, to show what that changes. A plain classifier's hardly differ: the gradients of its columns sum to
+    zero, so that what these share is left over from the random start. Behind the last stage nothing is left of the
+    penultimate classifier, so both aggregations repeat "ag-last". And where one linear classifier reads the pooled
+    features, CAM is Grad-CAM times a number, which no score sees; masks in between change that.
+    """
+    kinds = []
+    for mode in modes:
+        if mode not in ("ag", "ag-logits"):
+            kinds.append(("grad-cam", mode, True))
+        if mode in ("si", "ag-last"):
+            kinds.append(("grad-cam", mode, False))
+        if mode == "ag-last":
+            kinds.append(("cam", mode, True))
+    return kinds
+
+
+def every(images: ImageSet | FileSet, step: int) -> ImageSet | FileSet:
+    """Each ``step``-th image of a set."""
+    return images.select(torch.arange(0, len(images), step))
+
+
+def ground_truth(images: ImageSet) -> dict[str, Tensor]:
+    """The argument ``masks`` or ``boxes`` of ``localization_scores``, masks where there are any.
+
+    Raises:
+        ValueError: the set has neither.
+    """
+    if images.masks is not None:
+        return {"masks": images.masks}
+    if images.boxes is not None:
+        return {"boxes": images.boxes}
+    raise ValueError(f"expected a test set with masks or boxes, found none in {images.name}: choose another data set")
+
+
+def sanity(
+    model: PlainNet | JointNet, statistics: tuple[Tensor, Tensor], test_set: ImageSet | FileSet
+) -> dict[str, dict[str, float]]:
+    """What is left of the Grad-CAM maps without the training: mean energy inside in percent, and rank correlation.
+
+    On about :data:`SANITY_IMAGES` evenly chosen images, over :data:`DRAWS` draws of new parameters: "trained", "head"
+    (new classifiers) and "all" (a new network). A joint classifier is asked for single inference.
+    """
+    [some] = parts(every(test_set, max(1, len(test_set) // SANITY_IMAGES)), 2 * SANITY_IMAGES)
+    images, truth = augment.normalize(some.images, *statistics, channels_last=True), ground_truth(some)
+    trained = class_maps(model, images, some.labels, centered=True)
+    found = {"trained": {"energy": 100 * float(localization_scores(trained, **truth)["energy"].mean())}}
+    for what in RANDOMIZE:
+        energies, correlations = [], []
+        for draw in range(DRAWS):
+            maps = class_maps(randomized(model, what, seed=draw), images, some.labels, centered=True)
+            energies.append(localization_scores(maps, **truth)["energy"].mean())
+            correlations.append(rank_correlation(maps, trained).mean())
+        found[what] = {"energy": 100 * float(np.mean(energies)), "rank_correlation": float(np.mean(correlations))}
+    return {
+        kind: {name: round(value, 4) for name, value in {**values, "images": len(images)}.items()}
+        for kind, values in found.items()
+    }

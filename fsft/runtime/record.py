@@ -1,0 +1,128 @@
+"""One JSON file per finished training run: reading and writing.
+
+A file carries two guards against a slip of the hand: `digest`, the SHA-256 of its content, and `checksums`, a short
+hash of every field, which lets `fsft.evidence.ledger.verify` name what was altered. Neither stops somebody who
+recomputes them; for that there are the weights' hash, the commit, and the recipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fsft.runtime.schema import check_schema
+
+GUARDS = ("digest", "checksums")
+Result = dict[str, Any]
+
+
+def read_result(path: str | Path) -> Result:
+    """One result file.
+
+    Raises:
+        ValueError: it is not a result, is named after another run, or was altered; the message names file and
+            field.
+    """
+    path = Path(path)
+    result = parse(path)
+    problems = [*check_schema(result)] or [*check_name(path, result), *check_digest(result)]
+    if problems:
+        raise ValueError(f"{path.name}: {problems[0]}; `fsft verify` lists all such problems")
+    return result
+
+
+def write_result(path: str | Path, result: Mapping[str, Any]) -> Result:
+    """Write a finished run's result whole or not at all, and return what was written.
+
+    `checksums` (a short hash of each field) and `digest` (SHA-256 of all the rest) are added.
+
+    Raises:
+        ValueError: the result breaks the schema, or the file name belongs to another run; nothing is written.
+    """
+    from fsft.runtime.files import write_atomically
+
+    path = Path(path)
+    content = {key: value for key, value in result.items() if key not in GUARDS}
+    plain = json.loads(canonical_json(content, sort_keys=False))
+    problems = [*check_schema(plain)] or check_name(path, plain)
+    if problems:
+        raise ValueError(f"{path.name}: {problems[0]}")
+    plain["checksums"] = checksums(plain)
+    plain["digest"] = canonical_digest(plain)
+    write_atomically(path, _layout(plain).encode())
+    return plain
+
+
+def canonical_digest(result: Mapping[str, Any]) -> str:
+    """SHA-256 (hexadecimal) of a result without its `digest`; order of keys and white space do not matter."""
+    content = {key: value for key, value in result.items() if key != "digest"}
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def parse(path: Path) -> Result:
+    """The JSON object in a file, not yet checked; ValueError when there is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"found {type(error).__name__}: {error}"
+        raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; restore it from git") from None
+    if not isinstance(result, dict):
+        raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; restore it from git")
+    return result
+
+
+def canonical_json(content: Any, sort_keys: bool = True) -> str:
+    """JSON without white space; NumPy and torch scalars become numbers."""
+    return json.dumps(content, sort_keys=sort_keys, separators=(",", ":"), default=_scalar)
+
+
+def _scalar(value: Any) -> Any:
+    """A NumPy or torch scalar as a Python number, for JSON."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"a result holds JSON values only, found {type(value).__name__}")
+
+
+def _layout(result: Mapping[str, Any]) -> str:
+    """JSON with one line for each field and each epoch, so that a change reads well in a diff."""
+    lines = []
+    for key, value in result.items():
+        text = json.dumps(value, allow_nan=False)
+        if isinstance(value, list) and value:
+            text = "[\n  " + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "\n ]"
+        lines.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def leaves(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields by name: "seed", one level deeper in objects ("last.si"), the history by epoch."""
+    for key, value in result.items():
+        if key in GUARDS:
+            continue
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", item) for inner, item in value.items())
+        elif isinstance(value, list):
+            yield from ((f"{key}[{number}]", item) for number, item in enumerate(value, start=1))
+        else:
+            yield key, value
+
+
+def checksums(result: Mapping[str, Any]) -> dict[str, str]:
+    """The start of the SHA-256 of each of the `leaves`."""
+    return {name: hashlib.sha256(canonical_json(value).encode()).hexdigest()[:8] for name, value in leaves(result)}
+
+
+def check_name(path: Path, result: Mapping[str, Any]) -> list[str]:
+    """Whether the file is named after its slug and seed."""
+    expected = f"{result['slug']}-seed{result['seed']}.json"
+    return [] if path.name == expected else [f"file name: expected {expected} from slug and seed"]
+
+
+def check_digest(result: Mapping[str, Any]) -> list[str]:
+    """Whether the content still has the digest that it was written with; a result without one passes."""
+    if "digest" in result and result["digest"] != canonical_digest(result):
+        return ["field digest: does not belong to the content, which was altered after the run"]
+    return []

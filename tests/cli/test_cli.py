@@ -1,0 +1,232 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from fsft.catalog import recipes
+from fsft.checkpoint import load_state, save_state
+from fsft.cli.main import build_parser, changed_recipe, main
+from fsft.cli.options import as_arguments, grid
+
+
+@pytest.fixture
+def tiny_recipe(monkeypatch, tmp_path):
+    """A recipe ``tiny/fsft`` that the command line can train in a moment."""
+    small = tiny.recipe(dataset="photodigits", dataset_options=(("size", 100),), epochs=2, batch_size=50)
+    monkeypatch.setitem(recipes, "tiny/fsft", small)
+    monkeypatch.chdir(tmp_path)
+    return small
+
+
+def test_help_does_not_load_torch():
+    code = "import sys, fsft, fsft.cli.main\ntry: fsft.cli.main.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "loaded = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules); assert not loaded, loaded"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "train" in result.stdout
+
+
+def test_public_names_load_on_demand():
+    import fsft
+
+    for name in fsft.__all__:
+        assert getattr(fsft, name) is not None
+    assert callable(fsft.train) and isinstance(fsft.recipes, dict)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fsft.nothing  # noqa: B018
+
+
+def test_recipes_lists_by_pattern(capsys):
+    assert main(["recipes", "table1/resnet56/*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.startswith("table1/resnet56/") for line in lines)
+
+
+def test_the_list_of_recipes_tells_neighbors_apart(capsys):
+    assert main(["recipes", "cpu/*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.split(maxsplit=1)[1] for line in lines}) == len(lines)
+    usual = next(line for line in lines if line.startswith("cpu/resnet20/fsft "))
+    assert "beta" not in usual and "head" not in usual and "per class" not in usual
+
+
+def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 0
+    first = capsys.readouterr().out
+    assert "last epoch" in first and "result: results" in first
+    assert main(["train", "tiny/fsft", "--device", "cpu"]) == 0
+    assert "done already" in capsys.readouterr().out
+    (path,) = Path("results").glob("*.json")
+    last = json.loads(path.read_text())["last"]
+    assert main(["evaluate", f"runs/{path.stem}", "--device", "cpu"]) == 0
+    evaluated = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
+    assert evaluated == {mode: f"{accuracy:.2f}" for mode, accuracy in last.items()}
+    assert main(["verify"]) == 0
+    assert "1 result files, 0 problems" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["verify", "--results-dir", "resluts"], "expected a folder of results, found no resluts"),
+        (["sweep", "tiny/*", "--gpus", "0", "--device", "cuda:0"], "expected --gpus or --device, found both"),
+        (["train", "tiny/fsft", "--device", "gpu"], "expected a device such as cpu, cuda or cuda:1, found 'gpu'"),
+        (["train", "tiny/fsft", "--epochs", "0"], "recipe field 'epochs': expected a positive whole number, found 0"),
+        (["localize", "tiny/fsft", "--images", "0"], "expected at least one image, found 0"),
+        (["train", "tiny/fsft", "--seed", "-1"], "expected a seed from 0 to"),
+    ],
+)
+def test_bad_arguments_get_a_sentence(tiny_recipe, capsys, command, message):
+    assert main(command) == 2
+    assert f"fsft: {message}" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_gets_a_sentence(tiny_recipe, tmp_path, capsys):
+    (tmp_path / "runs").write_text("a file")
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 1
+    assert "fsft: " in capsys.readouterr().err
+
+
+def test_an_option_of_the_call_is_no_option_of_the_data(tiny_recipe, capsys):
+    assert main(["train", "tiny/fsft", "--dataset-options", "split=test"]) == 3
+    assert "found the unknown option 'split'" in capsys.readouterr().err
+
+
+def test_an_option_that_changes_nothing_is_the_same_run():
+    options = build_parser().parse_args(["train", "cpu/resnet20/fsft", "--epochs", "30"])
+    assert changed_recipe(options) is recipes["cpu/resnet20/fsft"]
+
+
+def test_a_damaged_result_does_not_count_as_done(tiny_recipe, tmp_path, capsys):
+    path = tmp_path / "results" / f"{tiny_recipe.run_name(0)}.json"
+    path.parent.mkdir()
+    path.touch()
+    for command in (["train", "tiny/fsft"], ["sweep", "tiny/fsft", "--seeds", "0"]):
+        assert main(command) == 2
+        assert f"{path.name}: expected a readable JSON file" in capsys.readouterr().err
+
+
+def test_ctrl_c_outside_of_training_gets_a_sentence(monkeypatch, capsys):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsft.cli.main.list_recipes", stop)
+    assert main(["recipes"]) == 130 and "stopped" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"set -o pipefail; {sys.executable} -m fsft recipes | head -1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert result.returncode in (0, 141) and "Traceback" not in result.stderr and result.stdout
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert re.fullmatch(r"fsft \d.*\n", capsys.readouterr().out)
+
+
+def test_evaluate_refuses_other_classes(tiny_recipe, tmp_path, monkeypatch, capsys):
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    path = run / "weights.pt"
+    save_state(path, load_state(path) | {"classes": list("abcdefghij")})
+    assert main(["evaluate", str(run), "--device", "cpu"]) == 2
+    assert "expected the classes of" in capsys.readouterr().err
+
+
+def test_steps_writes_no_result(tiny_recipe, tmp_path, capsys):
+    assert main(["train", "tiny/fsft", "--steps", "1", "--device", "cpu", "--progress", "none"]) == 0
+    assert "no result written" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_change_the_recipe():
+    options = build_parser().parse_args(["train", "cpu/resnet20/fsft", "--epochs", "7", "--head-lr-scale", "5"])
+    recipe = changed_recipe(options)
+    assert (recipe.epochs, recipe.head_lr_scale) == (7, 5) and recipe.distance()["epochs"] == [300, 7]
+
+
+def test_options_of_the_data_set():
+    arguments = ["train", "table3/resnet110/fsft", "--dataset-options", "classes=available+size=20"]
+    recipe = changed_recipe(build_parser().parse_args(arguments))
+    assert recipe.dataset_options == (("classes", "available"), ("size", 20))
+    assert recipe.distance()["dataset_options"] == [[], [["classes", "available"], ["size", 20]]]
+    (change,) = grid(build_parser().parse_args(["sweep", *arguments[1:]]))
+    assert changed_recipe(build_parser().parse_args([*arguments[:2], *as_arguments(change)])) == recipe
+
+
+def test_method_and_augmentations_compose():
+    arguments = ["train", "table1/resnet110/baseline", "--method", "sla+fsft", "--augment", "cutout+flip+crop"]
+    recipe = changed_recipe(build_parser().parse_args(arguments))
+    assert (recipe.method, recipe.augment) == ("sla+fsft", ("crop", "flip", "cutout"))
+    (change,) = grid(build_parser().parse_args(["sweep", *arguments[1:]]))
+    assert changed_recipe(build_parser().parse_args([*arguments[:2], *as_arguments(change)])) == recipe
+    grids = grid(build_parser().parse_args(["sweep", "x", "--augment", "none,crop", "--method", "baseline,fsft"]))
+    found = [(change["augment"], change["method"]) for change in grids]
+    assert sorted(found) == [((), "baseline"), ((), "fsft"), (("crop",), "baseline"), (("crop",), "fsft")]
+
+
+@pytest.mark.parametrize("arguments", [["--augment", "none"], ["--dataset-options", "none"]])
+def test_nothing_can_be_asked_for(arguments):
+    parser = build_parser()
+    recipe = changed_recipe(parser.parse_args(["train", "table4/cub200/fsft", *arguments]))
+    assert () in (recipe.augment, recipe.dataset_options)
+    (change,) = grid(parser.parse_args(["sweep", "x", *arguments]))
+    assert as_arguments(change) == arguments
+
+
+def test_unknown_augmentations_are_named(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["train", "cpu/resnet20/fsft", "--augment", "crop+turn"])
+    assert error.value.code == 2
+    assert "expected none, or some of crop, flip, cutout, mixup joined by +, found 'turn'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["train", "table9/none"], 2, "expected a recipe from 'fsft recipes', found 'table9/none'"),
+        (
+            ["train", "cpu/resnet20/fsft", "--dataset", "photodigits", "--model", "resnet21"],
+            2,
+            r"depth of 6n \+ 2 for basic blocks, found 21",
+        ),
+        (["train", "cpu/resnet20/fsft", "--dataset", "mnist"], 3, "mnist"),
+        (["train", "cpu/resnet20/fsft", "--data-dir", "nowhere"], 3, "nowhere"),
+        (["train", "table1/resnet56/fsft", "--method", "magic"], 2, "'method': expected one of .*found 'magic'"),
+        (["train", "table4/cub200/fsft", "--data-dir", "nowhere"], 3, "nowhere/CUB_200_2011.*download https://data"),
+        (["train", "cpu/resnet20/fsft", "--dataset", "photodigits", "--steps", "0"], 2, "at least one step, found 0"),
+        (["data", "check", "cifar100", "--data-dir", "nowhere"], 3, "fsft data download cifar100"),
+        (["data", "download", "imagenet"], 3, "only cifar100 can be downloaded"),
+        (["evaluate", "runs/none"], 2, "expected the folder of a finished run"),
+        (["recipes", "zzz*"], 2, "expected a pattern that fits"),
+    ],
+)
+def test_errors_are_one_sentence_with_a_status(arguments, status, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == status
+    error = capsys.readouterr().err
+    assert error.startswith("fsft: ") and error.count("\n") == 1
+    assert re.search(message, error), error
+
+
+def test_interrupted_run_has_the_signals_status(tiny_recipe, monkeypatch, capsys):
+    monkeypatch.setattr("fsft.runtime.progress.ProgressReport.step", lambda self: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 128 + signal.SIGTERM
+    assert "the same command goes on from here" in capsys.readouterr().err
+    monkeypatch.undo()
+
+
+def test_lock_has_a_status_of_its_own(tiny_recipe, capsys, tmp_path):
+    from fsft.runtime.files import folder_lock
+
+    with folder_lock(tmp_path / "runs" / f"{tiny_recipe.slug}-seed0"):
+        assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 4
+    assert "in use by another process" in capsys.readouterr().err
