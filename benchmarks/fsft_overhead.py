@@ -18,7 +18,7 @@ from harness import arguments, loop_of, median_interval, our_steps, ratio, take_
 
 from fsft import ImageSet, load_dataset
 from fsft.catalog import recipes
-from fsft.cost import step_cost
+from fsft.evidence.cost import step_cost
 
 
 def measure(block: str, images: ImageSet, options: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fsft import ImageSet, load_dataset
 from fsft.batches import EpochBatches
 from fsft.catalog import recipes
-from fsft.cost import StepMeter
+from fsft.evidence.cost import StepMeter
 from fsft.loop import Loop
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from fsft.masks import apply_masks, joint_labels, masked_average_pool, no_masks, quadrant_masks
 from fsft.stages import feature_shapes
 
+AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # device types that have it; "meta" does not
 MODES = ("si", "ag-last", "ag", "ag-logits", "sd")
 
 
@@ -283,8 +284,9 @@ def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
     In bf16 scores have three digits: the two highest are then equal for some images in a hundred, and their order in
     the list of classes would decide.
     """
-    available = torch.amp.is_autocast_available(pooled.device.type)
-    with torch.autocast(pooled.device.type, enabled=False) if available else contextlib.nullcontext():
+    # Asking torch.amp.is_autocast_available would stop torch.compile and torch.export before 2.12.
+    autocast = pooled.device.type in AUTOCAST
+    with torch.autocast(pooled.device.type, enabled=False) if autocast else contextlib.nullcontext():
         return classifier(pooled.to(classifier.weight.dtype))
 
 

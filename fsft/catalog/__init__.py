@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fsft.catalog.cpu import SHORT, cpu_recipes, short_head_lr_scale
-from fsft.paper_recipes import paper_recipes
-from fsft.recipe import METHODS, PROFILES, Recipe, expect
+from fsft.recipe import METHODS, PROFILES, Recipe, expect, paper_recipes
 
 recipes: dict[str, Recipe] = paper_recipes | cpu_recipes
 

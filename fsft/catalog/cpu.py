@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fsft.paper_recipes import paper_recipes
-from fsft.recipe import TABLE1_METHODS, TRANSFORM_AFTER, Recipe
+from fsft.recipe import TABLE1_METHODS, TRANSFORM_AFTER, Recipe, paper_recipes
 
 SHORT: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
 

@@ -8,7 +8,6 @@ set from the other runs on it, and the weights' hash from the weights.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 from fsft.catalog import recipes
 from fsft.maps.scorefile import FOLDER, check_map_scores
 from fsft.recipe import Recipe
-from fsft.runtime.files import in_checkout
 from fsft.runtime.record import (
     Result,
     canonical_digest,
@@ -25,6 +23,7 @@ from fsft.runtime.record import (
     check_digest,
     check_name,
     checksums,
+    find_results,
     leaves,
     parse,
     read_result,
@@ -44,19 +43,6 @@ __all__ = [
 ]
 
 Ledger = list[Result]
-
-
-def find_results(directory: str | Path | None = None) -> Path:
-    """The results folder, which need not exist.
-
-    The argument, else the environment variable FSFT_RESULTS, else the first `results/` that lies beside a
-    `_toc.yml` in the working directory or above it, else `results` in the working directory.
-    """
-    if directory is not None:
-        return Path(directory)
-    if os.environ.get("FSFT_RESULTS"):
-        return Path(os.environ["FSFT_RESULTS"])
-    return in_checkout("results") or Path.cwd() / "results"
 
 
 def load_results(directory: str | Path | None = None, *, verbose: bool = False) -> Ledger:

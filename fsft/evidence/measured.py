@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fsft.evidence.ledger import find_results
+from fsft.runtime.record import find_results
 
 
 def measured(question: str, device: str = "cpu", folder: str | Path | None = None) -> dict[str, Any] | None:

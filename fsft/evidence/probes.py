@@ -12,9 +12,8 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsft.evidence.ledger import find_results
 from fsft.evidence.statistics import Difference, against_constant
-from fsft.runtime.record import canonical_digest, parse
+from fsft.runtime.record import canonical_digest, find_results, parse
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,7 +77,7 @@ def padding_probe(model: JointNet, size: int, statistics: tuple[Tensor, Tensor],
 
 
 def load_probes(directory: str | Path | None = None) -> list[dict[str, Any]]:
-    """The probes in `probes/` of a results folder (see `fsft.evidence.ledger.find_results`), sorted by file name.
+    """The probes in `probes/` of a results folder (see `fsft.runtime.record.find_results`), sorted by file name.
 
     Raises:
         ValueError: a file was altered; the message names it.

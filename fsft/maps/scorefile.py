@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fsft.runtime.record import canonical_digest, check_digest, check_name, parse
+from fsft.runtime.files import write_atomically
+from fsft.runtime.record import canonical_digest, check_digest, check_name, find_results, parse
 from fsft.runtime.schema import check_fields
 
 SCHEMA = 1
@@ -28,8 +29,6 @@ def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the content breaks the schema or belongs to another file name; nothing is written.
     """
-    from fsft.runtime.files import write_atomically
-
     plain = json.loads(json.dumps(content))
     problems = _problems(path, plain)
     if problems:
@@ -44,7 +43,7 @@ def percent(scores: np.ndarray) -> list[int]:
 
 
 def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
-    """All files of `results/maps/` (see ``fsft.evidence.ledger.find_results``); a missing folder is an empty list.
+    """All files of `results/maps/` (see ``fsft.runtime.record.find_results``); a missing folder is an empty list.
 
     In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
     "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a
@@ -53,8 +52,6 @@ def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
     Raises:
         ValueError: a file is not of this format or was altered; the message names file and field.
     """
-    from fsft.evidence.ledger import find_results
-
     found = []
     for path in sorted((find_results(results_dir) / FOLDER).glob("*.json")):
         content = parse(path)

@@ -9,14 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fsft.runtime.files import in_checkout, write_atomically
 from fsft.runtime.schema import check_schema
 
 GUARDS = ("digest", "checksums")
 Result = dict[str, Any]
+
+
+def find_results(directory: str | Path | None = None) -> Path:
+    """The results folder, which need not exist.
+
+    The argument, else the environment variable FSFT_RESULTS, else the first `results/` that lies beside a
+    `_toc.yml` in the working directory or above it, else `results` in the working directory.
+    """
+    if directory is not None:
+        return Path(directory)
+    if os.environ.get("FSFT_RESULTS"):
+        return Path(os.environ["FSFT_RESULTS"])
+    return in_checkout("results") or Path.cwd() / "results"
 
 
 def read_result(path: str | Path) -> Result:
@@ -42,8 +57,6 @@ def write_result(path: str | Path, result: Mapping[str, Any]) -> Result:
     Raises:
         ValueError: the result breaks the schema, or the file name belongs to another run; nothing is written.
     """
-    from fsft.runtime.files import write_atomically
-
     path = Path(path)
     content = {key: value for key, value in result.items() if key not in GUARDS}
     plain = json.loads(canonical_json(content, sort_keys=False))

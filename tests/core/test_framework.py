@@ -231,3 +231,13 @@ def test_aggregation_by_logits_is_the_softmax_of_the_mean_of_all_ten_scores():
     output = random_output()
     scores = torch.cat([matching_logits(output.last), matching_logits(output.penultimate)], 1)
     torch.testing.assert_close(predict(output, "ag-logits"), scores.mean(1).softmax(1))
+
+
+def test_scores_ask_nothing_that_a_tracer_of_torch_2_10_cannot_follow(monkeypatch, batch):
+    def untraceable(device_type):
+        raise RuntimeError("Dynamo before 2.12 cannot trace this call")
+
+    monkeypatch.setattr(torch.amp, "is_autocast_available", untraceable)
+    traced = torch.compile(joint_net(), backend="eager", fullgraph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert traced(batch[0]).last.dtype == torch.float32

@@ -14,7 +14,7 @@ from fsft import (
     masked_average_pool,
     quadrant_masks,
 )
-from fsft.cost import saved_activation_bytes
+from fsft.evidence.cost import saved_activation_bytes
 
 sizes = st.integers(2, 9)
 

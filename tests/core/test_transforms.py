@@ -20,7 +20,7 @@ from fsft import (
 )
 from fsft.augment import four_rotations
 from fsft.catalog import recipes
-from fsft.cost import saved_activation_bytes
+from fsft.evidence.cost import saved_activation_bytes
 from fsft.masks import no_masks
 from fsft.methods import build
 from fsft.recipe import METHODS

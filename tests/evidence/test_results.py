@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsft.catalog import recipes
-from fsft.evidence.ledger import find_results, load_results, verify
-from fsft.runtime.record import canonical_digest, read_result, write_result
+from fsft.evidence.ledger import load_results, verify
+from fsft.runtime.record import canonical_digest, find_results, read_result, write_result
 from fsft.runtime.schema import check_schema
 
 SHORT = recipes["table1/resnet56/fsft"].reduced(epochs=8)

@@ -6,8 +6,8 @@ from torch import nn
 
 from fsft import JointNet, backbone, joint_loss, quadrant_masks
 from fsft.catalog import profile_recipe, recipes
-from fsft.cost import StepMeter, appendix_b_forward, network_cost, saved_activation_bytes, step_cost
 from fsft.evidence import paper
+from fsft.evidence.cost import StepMeter, appendix_b_forward, network_cost, saved_activation_bytes, step_cost
 from fsft.methods import build
 from fsft.recipe import DROP_IN_TRAINING, METHODS
 
