@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from fsft import JointNet, JointOutput, joint_loss
 from fsft.catalog import recipes
 from fsft.evidence.cost import appendix_b_forward
-from fsft.methods import build, parameter_groups
+from fsft.networks import build, parameter_groups
 
 MULTIPLES = ("after-layer2", "after-layer1", "sla", "sla+fsft")  # cost several times the baseline
 ROWS = {

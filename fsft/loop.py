@@ -28,7 +28,7 @@ from fsft.compiling import compiled, worth_compiling
 from fsft.datasets.registry import FileSet, ImageSet
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
-from fsft.methods import build, parameter_groups
+from fsft.networks import build, parameter_groups
 from fsft.recipe import Recipe
 from fsft.runtime.progress import ProgressReport
 from fsft.runtime.provenance import environment, peak_memory_mib

@@ -1,45 +1,62 @@
-"""The network that a recipe names, and its parameters as the optimizer sees them."""
+"""The table of methods: every training method that a recipe can name, and what it is made of.
+
+A method is a row. Whoever adds one adds a row here, and everything else follows from it: the network
+(:func:`fsft.networks.build`), what a recipe may combine it with, and how tables call it. Nothing else reads a meaning
+out of a method's name. This file needs no torch, so that recipes can be listed and results be read without it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-
-from fsft.augment import four_rotations
-from fsft.backbones import backbone
-from fsft.framework import JointNet, PlainNet
-from fsft.masks import mask_families, no_masks
-from fsft.recipe import DROP_IN_TRAINING, TRANSFORM_AFTER, Recipe
+from dataclasses import dataclass
 
 
-def build(recipe: Recipe, num_classes: int, input_size: int = 32) -> PlainNet | JointNet:
-    """The recipe's network, freshly initialized from torch's current random state."""
-    stages = backbone(recipe.model, block=recipe.block, shortcut=recipe.shortcut)
-    if recipe.method == "baseline":
-        return PlainNet(stages, num_classes, input_size)
-    if recipe.method in DROP_IN_TRAINING:
-        return PlainNet(stages, num_classes, input_size, drop_in_training=int(recipe.method.removeprefix("drop-")))
-    *_, last = (name for name, _ in stages.named_children())
-    options: dict[str, Any] = {"masks": mask_families[recipe.masks]}
-    if recipe.method in TRANSFORM_AFTER:
-        options |= {"taps": (last,), "transform_after": recipe.method.removeprefix("after-")}
-    elif recipe.method in ("sla", "sla-sd"):
-        options |= {"taps": (last,), "masks": no_masks}
-    if recipe.method.startswith("sla"):
-        options["input_transform"] = four_rotations
-    self_distill = recipe.method.endswith("-sd")
-    return JointNet(stages, num_classes, self_distill=self_distill, input_size=input_size, **options)
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a network of this method has.
+
+    Attributes:
+        label: how tables and figures call it.
+        joint: joint classifiers (Section 3.2); without them it is the baseline's network.
+        taps: how many stages have a joint classifier: the last (eq. 2), or the penultimate too (eq. 3).
+        masked: whether the recipe's masks are applied.
+        transform_after: the stage after which they are, instead of at the taps ("Trans after" in Table 5).
+        rotated: four rotations of the input, SLA's transforms.
+        teaches: the method of the same network without self-distillation (eq. 6); None for one that has none.
+        drop_in_training: the quadrant that the baseline's classifier never sees (Figure 1).
+    """
+
+    label: str
+    joint: bool = True
+    taps: int = 2
+    masked: bool = True
+    transform_after: str | None = None
+    rotated: bool = False
+    teaches: str | None = None
+    drop_in_training: int | None = None
 
 
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters for SGD: the joint classifiers have a group of their own, scaled by ``head_lr_scale``."""
-    heads = model.joint_heads() if isinstance(model, JointNet) else []
-    head_parameters = [parameter for head in heads for parameter in head.parameters()]
-    in_heads = {id(parameter) for parameter in head_parameters}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in in_heads]
-    groups = [{"params": others, "weight_decay": recipe.weight_decay, "lr_scale": 1.0}]
-    if head_parameters:
-        scale = recipe.head_lr_scale
-        groups.append({"params": head_parameters, "weight_decay": recipe.weight_decay / scale, "lr_scale": scale})
-    return groups
+def _sla(label: str, teaches: str | None = None) -> Method:
+    return Method(label=label, taps=1, masked=False, rotated=True, teaches=teaches)
+
+
+def _after(number: int) -> Method:
+    return Method(label=f"masks after layer {number}", taps=1, transform_after=f"layer{number}")
+
+
+def _drop(quadrant: int) -> Method:
+    return Method(label=f"quadrant {quadrant} dropped", joint=False, masked=False, drop_in_training=quadrant)
+
+
+METHODS: dict[str, Method] = {
+    "baseline": Method(label="Baseline", joint=False, masked=False),
+    "fsft": Method(label="FSFT"),
+    "fsft-sd": Method(label="FSFT with student", teaches="fsft"),
+    "sla": _sla("SLA"),
+    "sla-sd": _sla("SLA with student", teaches="sla"),
+    "sla+fsft": Method(label="SLA + FSFT", rotated=True),
+    **{f"after-layer{number}": _after(number) for number in (1, 2, 3)},
+    **{f"drop-{quadrant}": _drop(quadrant) for quadrant in (1, 2, 3, 4)},
+}
+
+# The families of masks (functions in fsft.masks), and how many views M of an image each makes, the untouched one too.
+MASK_FAMILIES = {"quadrants": 5, "none": 1, "checkerboard": 3, "halves": 5, "kept-quadrants": 5, "ninths": 10}

@@ -14,14 +14,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from fsft.methods import MASK_FAMILIES, METHODS
+
 TABLE1_METHODS = ("baseline", "fsft", "fsft-sd")
-TRANSFORM_AFTER = ("after-layer1", "after-layer2", "after-layer3")
-DROP_IN_TRAINING = ("drop-1", "drop-2", "drop-3", "drop-4")
-METHODS = (*TABLE1_METHODS, "sla", "sla-sd", "sla+fsft", *TRANSFORM_AFTER, *DROP_IN_TRAINING)
 SCHEDULES = ("step", "cosine", "onecycle")
 AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
-MASKED_METHODS = ("fsft", "fsft-sd", "sla+fsft", *TRANSFORM_AFTER)
-MASK_FAMILIES = ("quadrants", "none", "checkerboard", "halves", "kept-quadrants", "ninths")
 FINE_GRAINED = ("cub200", "stanford-dogs", "stanford-cars")
 PROFILES = ("quick", "laptop", "paper")
 NO_TRAINING = ("name", "origin", "eval_every")  # fields that change no weight
@@ -39,9 +36,7 @@ class Recipe:
             images of the fine-grained sets are cut.
         model, block, shortcut: see :func:`fsft.backbone`; a Wide ResNet has ``basic`` blocks and shortcut ``B``, a
             PyramidNet shortcut ``A``.
-        method: ``baseline``, ``fsft`` (eq. 3) or ``fsft-sd`` (eq. 6); ``sla`` (four rotations), ``sla-sd`` or
-            ``sla+fsft``; ``after-layer1``, ``2``, ``3``: masks after that stage, one joint classifier at the end;
-            ``drop-1`` to ``drop-4``: the baseline, trained without one quadrant of its last features (Figure 1).
+        method: a row of :data:`fsft.methods.METHODS`.
         augment: on training images, always in this order: ``crop`` (4 black pixels of padding; on the fine-grained
             sets a random part of 8 to 100 % of the image, see :mod:`fsft.datasets.stream`), ``flip``, and after
             normalization ``cutout`` and ``mixup``.
@@ -93,8 +88,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("name", "dataset", "model", "block", "shortcut"):
             expect(isinstance(getattr(self, name), str), name, "a text", getattr(self, name))
-        expect(self.method in METHODS, "method", f"one of {METHODS}", self.method)
-        families = MASK_FAMILIES if self.method in MASKED_METHODS else MASK_FAMILIES[:1]
+        expect(self.method in METHODS, "method", f"one of {tuple(METHODS)}", self.method)
+        families = tuple(MASK_FAMILIES) if METHODS[self.method].masked else ("quadrants",)
         expect(self.masks in families, "masks", f"one of {families} with method {self.method!r}", self.masks)
         expect(self.schedule in SCHEDULES, "schedule", f"one of {SCHEDULES}", self.schedule)
         expect(set(self.augment) <= set(AUGMENTATIONS), "augment", f"a subset of {AUGMENTATIONS}", self.augment)
@@ -239,7 +234,9 @@ def _resnet110() -> dict[str, Recipe]:
         "table2/resnet110/sla+fsft": {"method": "sla+fsft"},
         "sla/resnet110/sla-sd": {"method": "sla-sd"},
     }
-    settings |= {f"table5/resnet110/{method}": {"method": method} for method in TRANSFORM_AFTER}
+    settings |= {
+        f"table5/resnet110/{method}": {"method": method} for method in METHODS if METHODS[method].transform_after
+    }
     settings |= {f"fig4/resnet110/beta-{n / 10}": {"method": "fsft", "beta": n / 10} for n in range(1, 10)}
     return {name: Recipe(name=name, **changes) for name, changes in settings.items()}
 
@@ -280,7 +277,8 @@ def _fig1() -> dict[str, Recipe]:
     dogs = _table4()["table4/stanford-dogs/baseline"]
     return {
         f"fig1/stanford-dogs/{method}": replace(dogs, name=f"fig1/stanford-dogs/{method}", method=method)
-        for method in DROP_IN_TRAINING
+        for method in METHODS
+        if METHODS[method].drop_in_training
     }
 
 

@@ -14,7 +14,7 @@ from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.datasets.registry import FileSet, ImageSet, load_split
 from fsft.evaluation import resolve_device, resolve_precision
 from fsft.loop import Loop
-from fsft.methods import build
+from fsft.networks import build
 from fsft.recipe import Recipe
 from fsft.runtime import files
 from fsft.runtime.files import folder_lock, writable_folder

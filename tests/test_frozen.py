@@ -29,7 +29,7 @@ def weights(recipe):
 
 
 def build(*arguments):
-    from fsft.methods import build
+    from fsft.networks import build
 
     return build(*arguments)
 

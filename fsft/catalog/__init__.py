@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fsft.catalog.cpu import SHORT, cpu_recipes, short_head_lr_scale
-from fsft.recipe import METHODS, PROFILES, Recipe, expect, paper_recipes
+from fsft.methods import METHODS
+from fsft.recipe import PROFILES, Recipe, expect, paper_recipes
 
 recipes: dict[str, Recipe] = paper_recipes | cpu_recipes
 
@@ -19,7 +20,7 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
     chapter 4 shows this.
     """
     expect(profile in PROFILES, "profile", f"one of {PROFILES}", profile)
-    expect(method in METHODS, "method", f"one of {METHODS}", method)
+    expect(method in METHODS, "method", f"one of {tuple(METHODS)}", method)
     places = ("table1/resnet56", "table2/resnet110", "table5/resnet110", "sla/resnet110", "fig1/stanford-dogs")
     paper = next(recipes[f"{place}/{method}"] for place in places if f"{place}/{method}" in recipes)
     if profile == "paper":

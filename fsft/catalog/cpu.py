@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fsft.recipe import TABLE1_METHODS, TRANSFORM_AFTER, Recipe, paper_recipes
+from fsft.methods import MASK_FAMILIES, METHODS
+from fsft.recipe import TABLE1_METHODS, Recipe, paper_recipes
 
 SHORT: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "weight_decay": 5e-4}
 
@@ -35,7 +36,7 @@ def _cpu_short() -> dict[str, Recipe]:
     origins |= {method: f"table2/resnet110/{method}" for method in ("cutout", "mixup", "sla", "sla+fsft")}
     origins |= {f"{method}+fsft": f"table2/resnet110/{method}+fsft" for method in ("cutout", "mixup")}
     origins |= {"sla-sd": "sla/resnet110/sla-sd"}
-    origins |= {method: f"table5/resnet110/{method}" for method in TRANSFORM_AFTER}
+    origins |= {method: f"table5/resnet110/{method}" for method in METHODS if METHODS[method].transform_after}
     short: dict[str, Recipe] = {}
     for method, origin in origins.items():
         scale = short_head_lr_scale(paper_recipes[origin].method)
@@ -115,11 +116,10 @@ def _cpu_masks() -> dict[str, Recipe]:
 
     A row of a joint classifier meets a positive in one view of M: its rate is multiplied by M, whatever the family.
     """
-    views = {"none": 1, "halves": 5, "kept-quadrants": 5, "ninths": 10, "checkerboard": 3}
     changes = SHORT | {"origin": "table1/resnet110/fsft", "model": "resnet20", "images_per_class": 100, "epochs": 10}
-    names = {f"cpu/masks/{family}": family for family in views}
+    names = {f"cpu/masks/{family}": family for family in MASK_FAMILIES if family != "quadrants"}
     return {
-        name: _reduced(name, **changes, masks=family, head_lr_scale=float(views[family]))
+        name: _reduced(name, **changes, masks=family, head_lr_scale=float(MASK_FAMILIES[family]))
         for name, family in names.items()
     }
 

@@ -6,7 +6,8 @@ import argparse
 import itertools
 from collections.abc import Callable, Iterator
 
-from fsft.recipe import AUGMENTATIONS, MASK_FAMILIES, METHODS, SCHEDULES, Recipe
+from fsft.methods import MASK_FAMILIES, METHODS
+from fsft.recipe import AUGMENTATIONS, SCHEDULES, Recipe
 
 
 def pairs(text: str) -> tuple[tuple[str, float | str], ...]:
@@ -67,8 +68,8 @@ CHOICES = {
     "schedule": SCHEDULES,
     "block": ("basic", "bottleneck"),
     "shortcut": ("A", "B"),
-    "method": METHODS,
-    "masks": MASK_FAMILIES,
+    "method": tuple(METHODS),
+    "masks": tuple(MASK_FAMILIES),
 }
 HINTS = {"dataset_options": "none|NAME=VALUE[+NAME=VALUE]", "augment": "none|crop+flip+cutout+mixup"}
 

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsft.framework import JointNet, JointOutput, PlainNet, joint_loss
-from fsft.methods import build
+from fsft.networks import build
 from fsft.recipe import Recipe
 
 Network = PlainNet | JointNet

@@ -24,7 +24,7 @@ from fsft.checkpoint import (
 from fsft.evidence.ledger import verify
 from fsft.framework import JointNet
 from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
-from fsft.methods import build, parameter_groups
+from fsft.networks import build, parameter_groups
 from fsft.runtime import files
 from fsft.runtime.files import FolderLockedError, folder_lock
 from fsft.runtime.record import read_result

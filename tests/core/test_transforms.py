@@ -22,8 +22,8 @@ from fsft.augment import four_rotations
 from fsft.catalog import recipes
 from fsft.evidence.cost import saved_activation_bytes
 from fsft.masks import no_masks
-from fsft.methods import build
-from fsft.recipe import METHODS
+from fsft.methods import METHODS
+from fsft.networks import build
 
 N = 3
 LABELS = torch.tensor([2, 0])
