@@ -1,6 +1,7 @@
 """Self-supervision of feature transformation (FSFT, arXiv 2106.04922): an independent reproduction.
 
-The public names below are loaded on first use, so ``import fsft`` and ``fsft --help`` do not wait for torch.
+The public names below are loaded on first use, so ``import fsft`` and ``fsft --help`` do not wait for torch. The file
+README.md beside this one walks through the core.
 """
 
 from __future__ import annotations
@@ -8,66 +9,35 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:  # the same names once more, for editors and type checkers
+    from fsft.augment import four_rotations
+    from fsft.backbones import backbone
+    from fsft.catalog import profile_recipe, recipes
+    from fsft.datasets.registry import DataError, ImageSet, channel_statistics, load_dataset
+    from fsft.evaluation import evaluate, predict_all
+    from fsft.framework import JointNet, JointOutput, PlainNet, joint_loss, modes, predict
+    from fsft.masks import apply_masks, joint_labels, mask_families, masked_average_pool, no_masks, quadrant_masks
+    from fsft.recipe import Recipe
+    from fsft.stages import as_stages
+    from fsft.training import Run, train
+
 __version__ = "0.1.0"
 
-_HOME = {
-    "apply_masks": "masks",
-    "joint_labels": "masks",
-    "mask_families": "masks",
-    "masked_average_pool": "masks",
-    "no_masks": "masks",
-    "quadrant_masks": "masks",
-    "four_rotations": "augment",
-    "JointNet": "framework",
-    "JointOutput": "framework",
-    "PlainNet": "framework",
-    "joint_loss": "framework",
-    "modes": "framework",
-    "predict": "framework",
-    "backbone": "backbones",
-    "as_stages": "stages",
-    "DataError": "datasets.registry",
-    "ImageSet": "datasets.registry",
-    "channel_statistics": "datasets.registry",
-    "load_dataset": "datasets.registry",
-    "Recipe": "recipe",
-    "profile_recipe": "catalog",
-    "recipes": "catalog",
-    "Run": "training",
-    "evaluate": "evaluation",
-    "predict_all": "evaluation",
-    "train": "training",
+_NAMES = {
+    "augment": "four_rotations",
+    "backbones": "backbone",
+    "catalog": "profile_recipe recipes",
+    "datasets.registry": "DataError ImageSet channel_statistics load_dataset",
+    "evaluation": "evaluate predict_all",
+    "framework": "JointNet JointOutput PlainNet joint_loss modes predict",
+    "masks": "apply_masks joint_labels mask_families masked_average_pool no_masks quadrant_masks",
+    "recipe": "Recipe",
+    "stages": "as_stages",
+    "training": "Run train",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = ["__version__", *_HOME]
-
-if TYPE_CHECKING:
-    from fsft.augment import four_rotations as four_rotations
-    from fsft.backbones import backbone as backbone
-    from fsft.catalog import profile_recipe as profile_recipe
-    from fsft.catalog import recipes as recipes
-    from fsft.datasets.registry import DataError as DataError
-    from fsft.datasets.registry import ImageSet as ImageSet
-    from fsft.datasets.registry import channel_statistics as channel_statistics
-    from fsft.datasets.registry import load_dataset as load_dataset
-    from fsft.evaluation import evaluate as evaluate
-    from fsft.evaluation import predict_all as predict_all
-    from fsft.framework import JointNet as JointNet
-    from fsft.framework import JointOutput as JointOutput
-    from fsft.framework import PlainNet as PlainNet
-    from fsft.framework import joint_loss as joint_loss
-    from fsft.framework import modes as modes
-    from fsft.framework import predict as predict
-    from fsft.masks import apply_masks as apply_masks
-    from fsft.masks import joint_labels as joint_labels
-    from fsft.masks import mask_families as mask_families
-    from fsft.masks import masked_average_pool as masked_average_pool
-    from fsft.masks import no_masks as no_masks
-    from fsft.masks import quadrant_masks as quadrant_masks
-    from fsft.recipe import Recipe as Recipe
-    from fsft.stages import as_stages as as_stages
-    from fsft.training import Run as Run
-    from fsft.training import train as train
 
 
 def __getattr__(name: str) -> object:
