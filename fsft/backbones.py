@@ -262,13 +262,8 @@ def pyramidnet(depth: int, alpha: int, block: str = "basic", shortcut: str = "A"
     return _named(stem, stages, final_norm=channels)
 
 
-IMAGENET_RESNETS = {
-    "resnet18": "basic",
-    "resnet34": "basic",
-    "resnet50": "bottleneck",
-    "resnet101": "bottleneck",
-    "resnet152": "bottleneck",
-}
+IMAGENET_RESNETS = dict.fromkeys(("resnet18", "resnet34"), "basic")
+IMAGENET_RESNETS |= dict.fromkeys(("resnet50", "resnet101", "resnet152"), "bottleneck")
 
 
 def imagenet_resnet(name: str, block: str | None = None, shortcut: str = "B") -> nn.Sequential:
