@@ -7,11 +7,12 @@ killed at any moment goes on from its last checkpoint to the same bits, on the s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,19 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.batches import Batch, EpochBatches, streamed_batches
+from fsft.batches import Batch, Draws, crop_and_flip, decoded_images, draws_of_step, epoch_draws, finished_batch
 from fsft.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint, weights_digest
-from fsft.compiling import compiled, worth_compiling
 from fsft.datasets.registry import FileSet, ImageSet
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
 from fsft.recipe import Recipe
+from fsft.runtime.graphs import Recorder, own_stream
 from fsft.runtime.progress import ProgressReport
-from fsft.runtime.provenance import environment, peak_memory_mib
+from fsft.runtime.provenance import changes, environment, peak_memory_mib
 from fsft.runtime.stopping import StopRequest
 
 SCHEMA = 1
@@ -39,7 +40,7 @@ TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss, or a weight, is no longer a finite number."""
 
 
 class TrainingStoppedError(RuntimeError):
@@ -52,7 +53,11 @@ class TrainingStoppedError(RuntimeError):
 
 @dataclass
 class State:
-    """How far a run is: with the weights and the optimizer, everything that a checkpoint needs."""
+    """How far a run is: with the weights and the optimizer, everything that a checkpoint needs.
+
+    ``stretches``: the parts of the run that were computed under one set of conditions each (device, threads, versions,
+    commit), with the seconds they took and where they begin and end: [epochs done, steps done of the next].
+    """
 
     epoch: int = 0
     step: int = 0
@@ -60,10 +65,11 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    stretches: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Loop:
-    """Network, optimizer, data and state of one run."""
+    """Network, optimizer, data and state of one run. ``together``: so many runs share the process and its device."""
 
     def __init__(
         self,
@@ -72,9 +78,9 @@ class Loop:
         train_set: ImageSet | FileSet,
         test_set: ImageSet | FileSet,
         device: torch.device,
-        compile: bool | None,
-        max_steps: int | None,
-        workers: int | None,
+        max_steps: int | None = None,
+        workers: int | None = None,
+        together: int = 1,
     ):
         self.recipe, self.identity, self.device, self.max_steps = recipe, identity, device, max_steps
         self.train_set, self.test_set, self.workers = train_set, test_set, workers
@@ -85,21 +91,14 @@ class Loop:
             )
         check_match(train_set, test_set)
         # Now, not at the end: the code that runs is what was there when it was loaded.
-        self.environment = environment(device)
+        self.environment = environment(device, together)
         make_deterministic(device)
         torch.manual_seed(identity["seed"])
         self.model = build(recipe, train_set.num_classes, train_set.image_size)
         self.model.to(device).to(memory_format=torch.channels_last)
-        if compile is None:
-            compile = worth_compiling(device, recipe.epochs * self.steps_per_epoch if max_steps is None else max_steps)
-        self.batch_loss = compiled(self.eager_batch_loss, device) if compile else self.eager_batch_loss
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True
         )
-        # On a GPU the learning rate lives in tensors, where a step can read it without the host, even a recorded one.
-        groups = self.optimizer.param_groups
-        self.rates = [torch.zeros((), device=device) if device.type == "cuda" else None for _ in groups]
-        self.rate = recipe.lr
         if isinstance(train_set, ImageSet):
             self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
         mean, std = train_set.statistics
@@ -108,57 +107,111 @@ class Loop:
                 f"expected color channels that vary over the training images, found deviations {std.tolist()}"
             )
         self.statistics = mean.to(device, torch.float32), std.to(device, torch.float32)
-        self.train_sample = train_set.select(torch.arange(0, len(train_set), math.ceil(len(train_set) / TRAIN_SAMPLE)))
+        self.train_sample = evenly_chosen(train_set, TRAIN_SAMPLE)
         self.state = State(loss_sum=torch.zeros((), device=device))
-        self.compiled = compile
+        # What a step reads besides images and weights: its number in the epoch, the epoch's tables, its learning rates.
+        # SGD's kernel takes float32 on a GPU; on a CPU float64 holds exactly what Python computes.
+        self.place = torch.zeros(1, dtype=torch.int64, device=device)
+        self.tables: Draws = {}
+        rate_type = torch.float32 if device.type == "cuda" else torch.float64
+        self.rates = torch.zeros(len(self.optimizer.param_groups), dtype=rate_type, device=device)
+        self._point_optimizer_to_rates()
+        self.has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.model.modules())
+        self.stream, self.recorder = own_stream(device), Recorder(device, self.has_dropout)
+        # A run that keeps nothing; run() says otherwise.
+        self.folder: Path | None = None
+        self.stop, self.report = StopRequest(), ProgressReport("none", "", 1, 1)
+        self.checkpoint_seconds, self.mark = math.inf, time.perf_counter()
 
-    def run(self, folder: Path | None, stop: StopRequest, report: ProgressReport, checkpoint_seconds: float) -> None:
-        """All epochs that are left."""
-        state, saved_at = self.state, time.perf_counter()
-        report.start(state.epoch, state.history)
+    def run(
+        self, folder: Path | None, stop: StopRequest, report: ProgressReport, checkpoint_seconds: float
+    ) -> Iterator[None]:
+        """All epochs that are left, in turns of one step, between which other runs can have theirs."""
+        self.folder, self.stop, self.report, self.checkpoint_seconds = folder, stop, report, checkpoint_seconds
+        state = self.state
+        report.start(state.epoch, state.step)
+        self.begin_stretch()
+        self.mark = self.saved_at = time.perf_counter()
         while state.epoch < self.recipe.epochs and not self._enough():
-            if not self.train_epoch(stop, report):
-                self.stop(folder, stop)
-            self.check_loss(folder)
+            yield from self.train_epoch()
             self.finish_epoch()
-            if folder is not None and (stop or time.perf_counter() - saved_at >= checkpoint_seconds):
-                self.save(folder)
-                saved_at = time.perf_counter()
             report.epoch(state.history[-1])
-            if stop and state.epoch < self.recipe.epochs:  # a run that is done is not held up
-                self.stop(folder, stop)
+            if state.epoch < self.recipe.epochs:  # a run that is done is not held up
+                self.pause()
 
-    def train_epoch(self, stop: StopRequest, report: ProgressReport) -> bool:
-        """The steps that are left of the current epoch; False when asked to stop before its end."""
-        seed, state, begin = self.identity["seed"], self.state, time.perf_counter()
+    def train_epoch(self) -> Generator[None, None, None]:
+        """The steps that are left of the current epoch, one a turn."""
+        state, seed = self.state, self.identity["seed"]
         self.model.train()
-        with contextlib.closing(self.batches()) as batches:
-            for batch in batches:
-                self.set_learning_rate()
-                torch.manual_seed(step_seed(seed, state.epoch, state.step))  # for dropout
-                with self.autocast():
-                    loss = self.batch_loss(batch)
-                loss.backward()
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
-                state.loss_sum += loss.detach()
+        with torch.cuda.stream(self.stream):  # on a CPU there is none, and this does nothing
+            self.begin_epoch()
+        with contextlib.closing(self.pixels()) as left:
+            for pixels in left:
+                if self.has_dropout:
+                    torch.manual_seed(step_seed(seed, state.epoch, state.step))
+                with torch.cuda.stream(self.stream):
+                    if pixels is None:
+                        self.recorder(self.step)
+                    else:
+                        self.step(pixels)
                 state.step += 1
-                report.step()
-                if stop or self._enough():
+                self.report.step()
+                self.pause()
+                yield
+                if self._enough():
                     break
-        state.epoch_seconds += time.perf_counter() - begin
-        return state.step == self.steps_per_epoch or self._enough()
 
-    def batches(self) -> Generator[Batch, None, None]:
-        """The batches that are left of the current epoch."""
-        seed, epoch, first = self.identity["seed"], self.state.epoch, self.state.step
+    def begin_epoch(self) -> None:
+        """Put the epoch's draws and learning rates where its steps read them."""
+        state, steps = self.state, self.steps_per_epoch
+        done = [(state.epoch * steps + step) / (self.recipe.epochs * steps) for step in range(steps)]
+        self.epoch_rates = [self.recipe.learning_rate(progress) for progress in done]
+        size, seed = self.train_set.image_size, self.identity["seed"]
+        tables = epoch_draws(self.recipe, len(self.train_set), size, seed, state.epoch)
+        scales = torch.tensor([group["lr_scale"] for group in self.optimizer.param_groups], dtype=torch.float64)
+        rates = torch.tensor(self.epoch_rates, dtype=torch.float64)[:, None] * scales
+        tables["rates"] = rates.to(self.rates.dtype)
+        if self.stream is not None:  # what was prepared elsewhere has to be there
+            self.stream.wait_stream(torch.cuda.default_stream(self.device))
+        for name, table in tables.items():
+            # In place: a recorded step goes on reading where the first tables were.
+            self.tables[name] = self.tables[name].copy_(table) if name in self.tables else table.to(self.device)
+        self.place.fill_(state.step)
+        if state.step == 0:
+            state.loss_sum.zero_()
+
+    def pixels(self) -> Generator[tuple[Tensor, Tensor] | None, None, None]:
+        """For each step that is left of the epoch, its images and labels; None where they are on the device already."""
+        state = self.state
         if isinstance(self.train_set, FileSet):
-            yield from streamed_batches(self.recipe, self.train_set, self.statistics, seed, epoch, first, self.workers)
+            order, seed = self.tables["order"][state.step :], self.identity["seed"]
+            yield from decoded_images(self.recipe, self.train_set, order, seed, state.epoch, self.workers, self.device)
         else:
-            batches = EpochBatches(self.recipe, self.images, self.labels, self.statistics, seed, epoch)
-            yield from (batches[step] for step in range(first, self.steps_per_epoch))
+            yield from [None] * (self.steps_per_epoch - state.step)
 
-    def eager_batch_loss(self, batch: Batch) -> Tensor:
+    def step(self, pixels: tuple[Tensor, Tensor] | None = None) -> None:
+        """One training step, from the batch to the new weights.
+
+        All that differs from step to step is read from tensors on the device, and no number comes back to the host:
+        so a GPU can have hundreds of steps queued, and a recording of one step is good for all.
+        """
+        draws = draws_of_step(self.tables, self.place)
+        self.rates.copy_(draws["rates"])
+        batch = self.batch(draws, pixels)
+        with self.autocast():
+            loss = self.batch_loss(batch)
+        loss.backward()
+        self.optimizer.step()
+        # To None, not to zero: the next backward pass then writes gradients where it would have to add them.
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.loss_sum += loss.detach()
+        self.place += 1
+
+    def batch(self, draws: Draws, pixels: tuple[Tensor, Tensor] | None = None) -> Batch:
+        images, labels = pixels or crop_and_flip(self.images, self.labels, draws)
+        return finished_batch(self.recipe, self.statistics, draws, images, labels)
+
+    def batch_loss(self, batch: Batch) -> Tensor:
         output = self.model(batch.images)
         return torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
 
@@ -167,19 +220,14 @@ class Loop:
             return joint_loss(output, labels, self.recipe.beta, self.recipe.temperature)
         return F.cross_entropy(output, labels)
 
-    def set_learning_rate(self) -> None:
-        done = self.state.epoch * self.steps_per_epoch + self.state.step
-        self.rate = self.recipe.learning_rate(done / (self.recipe.epochs * self.steps_per_epoch))
-        for group, tensor in zip(self.optimizer.param_groups, self.rates, strict=True):
-            rate = self.rate * group["lr_scale"]
-            group["lr"] = rate if tensor is None else tensor.fill_(rate)
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity["precision"] == "bf16")
 
     def finish_epoch(self) -> None:
         """Evaluate, write the epoch into the history, and go on to the next."""
-        state = self.state
-        begin = time.perf_counter()
-        epoch = state.epoch + 1
-        entry: dict[str, Any] = {"epoch": epoch, "lr": self.rate, "train_loss": state.loss_sum.item() / state.step}
+        state, epoch = self.state, self.state.epoch + 1
+        loss = self.finite_loss() / state.step
+        entry: dict[str, Any] = {"epoch": epoch, "lr": self.epoch_rates[state.step - 1], "train_loss": loss}
         last = epoch == self.recipe.epochs or self._enough()
         if last or epoch % self.recipe.eval_every == 0:
             entry["test"] = self.accuracy(self.test_set)
@@ -187,37 +235,83 @@ class Loop:
         if (last or epoch % TRAIN_SAMPLE_EVERY == 0) and self.max_steps is None:
             entry["train"] = self.accuracy(self.train_sample)
         state.history.append(entry | {"seconds": round(state.epoch_seconds, 3)})
-        state.seconds += state.epoch_seconds + time.perf_counter() - begin
-        state.epoch, state.step, state.epoch_seconds = state.epoch + 1, 0, 0.0
-        state.loss_sum = torch.zeros_like(state.loss_sum)
+        state.epoch, state.step, state.epoch_seconds = epoch, 0, 0.0
+        self.take_time()
 
     def accuracy(self, images: ImageSet | FileSet) -> dict[str, float]:
         """In percent, in every inference mode, as the network is now; images are not augmented."""
-        precision = self.identity["precision"]
-        return evaluate(self.model, images, statistics=self.statistics, precision=precision, workers=self.workers)
+        return evaluate(
+            self.model,
+            images,
+            statistics=self.statistics,
+            precision=self.identity["precision"],
+            workers=self.workers,
+            between=self.pause,
+        )
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity["precision"] == "bf16")
+    def finite_loss(self) -> float:
+        """The sum of the epoch's losses so far. The device has then done all steps, and only then the time is taken.
+
+        Raises:
+            TrainingDivergedError: it is not finite.
+        """
+        with torch.cuda.stream(self.stream):
+            loss = self.state.loss_sum.item()
+        self.take_time()
+        if not math.isfinite(loss):
+            raise self.diverged(f"the training loss of {self.recipe.name} is {loss}")
+        return loss
+
+    def diverged(self, what: str) -> TrainingDivergedError:
+        kept = self.folder is not None and checkpoints(self.folder)
+        return TrainingDivergedError(
+            f"{what} in epoch {self.state.epoch + 1}: lower the learning rate"
+            + (f"; the last good checkpoint is kept in {self.folder}" if kept else "")
+        )
+
+    def take_time(self) -> None:
+        """Add the time since the last call to the run, to its stretch, and while it trains to the epoch."""
+        state, now = self.state, time.perf_counter()
+        spent, self.mark = now - self.mark, now
+        state.seconds += spent
+        if self.model.training:
+            state.epoch_seconds += spent
+        if state.stretches:
+            state.stretches[-1]["seconds"] += spent
+            state.stretches[-1]["end"] = [state.epoch, state.step]
+
+    def begin_stretch(self) -> None:
+        """Note the conditions under which the run begins or goes on, and say what has changed."""
+        state, here = self.state, self.environment | {"precision": self.identity["precision"]}
+        before = state.stretches[-1] if state.stretches else None
+        changed = [] if before is None else changes({key: before[key] for key in here}, here)
+        if changed:
+            self.report.say(f"goes on under other conditions, so perhaps to other bits: {', '.join(changed)}")
+        if changed or before is None:
+            place = [state.epoch, state.step]
+            state.stretches.append(here | {"begin": place, "end": place, "seconds": 0.0})
+
+    def pause(self) -> None:
+        """Between two steps, and between two batches of an evaluation: save when it is due, and leave when asked to."""
+        if self.stop:
+            self.leave()
+        if self.folder is not None and time.perf_counter() - self.saved_at >= self.checkpoint_seconds:
+            self.save(self.folder)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint.
 
         Raises:
-            TrainingDivergedError: the loss is already lost; the last good checkpoint stays.
+            TrainingDivergedError: the loss or the weights are already lost; the last good checkpoint stays.
         """
-        self.check_loss(folder)
+        self.finite_loss()
+        # The loss is that of the weights before the last step.
+        if not torch.stack([weights.isfinite().all() for weights in self.model.parameters()]).all():
+            raise self.diverged(f"weights of {self.recipe.name} are not finite")
         state = {"identity": self.identity, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         save_checkpoint(folder, done, state | {"state": vars(self.state)})
-
-    def check_loss(self, folder: Path | None) -> None:
-        loss = self.state.loss_sum.item()
-        if not math.isfinite(loss):
-            kept = folder is not None and checkpoints(folder)
-            raise TrainingDivergedError(
-                f"the training loss of {self.recipe.name} is {loss} in epoch {self.state.epoch + 1}: "
-                "lower the learning rate" + (f"; the last good checkpoint is kept in {folder}" if kept else "")
-            )
+        self.saved_at = self.mark = time.perf_counter()  # writing is no part of the run's time
 
     def resume(self, folder: Path) -> None:
         """Take over the newest good checkpoint in ``folder``, if there is one.
@@ -236,26 +330,25 @@ class Loop:
                 )
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self._point_optimizer_to_rates()
         self.state = State(**saved["state"])
         self.state.loss_sum = self.state.loss_sum.to(self.device)
 
-    def stop(self, folder: Path | None, stop: StopRequest) -> None:
-        """Save and leave."""
-        assert folder is not None and stop.signal_number is not None
-        self.save(folder)
+    def leave(self) -> None:
+        """Save, and say how to go on."""
+        assert self.folder is not None and self.stop.signal_number is not None
+        self.save(self.folder)
         state = self.state
         raise TrainingStoppedError(
-            f"stopped by {signal.Signals(stop.signal_number).name} in epoch {state.epoch + 1} of {self.recipe.epochs} "
-            f"after {state.step} of {self.steps_per_epoch} steps; saved in {folder}: "
+            f"stopped by {signal.Signals(self.stop.signal_number).name} in epoch {state.epoch + 1} of "
+            f"{self.recipe.epochs} after {state.step} of {self.steps_per_epoch} steps; saved in {self.folder}: "
             "the same command goes on from here",
-            stop.signal_number,
+            self.stop.signal_number,
         )
 
     def result(self) -> dict[str, Any]:
         """What the result file says, see the schema in :mod:`fsft.evidence.ledger`."""
         history, state = self.state.history, self.state
-        train_seconds = sum(entry["seconds"] for entry in history)
-        images = len(history) * self.steps_per_epoch * self.recipe.batch_size if self.max_steps is None else 0
         return {
             "schema": SCHEMA,
             "recipe": self.recipe.as_dict(),
@@ -264,15 +357,15 @@ class Loop:
             "seed": self.identity["seed"],
             "distance": self.recipe.distance(),
             "precision": self.identity["precision"],
-            "compiled": self.compiled,
             "history": history,
             "last": history[-1]["test"],
             "best": best_epochs(history),
             "seconds": round(state.seconds, 1),
-            "images_per_second": round(images / train_seconds, 1) if images else None,
+            "images_per_second": self.images_per_second(),
             "peak_memory_mib": peak_memory_mib(self.device),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             **self.environment,
+            "stretches": [stretch | {"seconds": round(stretch["seconds"], 1)} for stretch in state.stretches],
             "data": {
                 "train_sha256": self.train_set.sha256,
                 "test_sha256": self.test_set.sha256,
@@ -283,9 +376,31 @@ class Loop:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
+    def images_per_second(self) -> float | None:
+        """While it trained; None for a run that was only tried out, or that several devices or thread counts share."""
+        stretches = self.state.stretches
+        machines = [(stretch["device"], stretch["threads"]) for stretch in stretches]
+        known = stretches[0]["begin"] == [0, 0] and all(machine == machines[0] for machine in machines)
+        if self.max_steps is not None or not known:
+            return None
+        images = len(self.state.history) * self.steps_per_epoch * self.recipe.batch_size
+        return round(images / sum(entry["seconds"] for entry in self.state.history), 1)
+
+    def _point_optimizer_to_rates(self) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate  # a view: what is written into the rates is what the optimizer reads
+
     def _enough(self) -> bool:
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         return self.max_steps is not None and done >= self.max_steps
+
+
+def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
+    """About ``count`` images of a set, without a copy of those that are in memory."""
+    every = math.ceil(len(data) / count)
+    if isinstance(data, FileSet):
+        return data.select(torch.arange(0, len(data), every))
+    return dataclasses.replace(data, images=data.images[::every], labels=data.labels[::every], masks=None, boxes=None)
 
 
 def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:

@@ -1,7 +1,8 @@
 """The command line: ``fsft recipes | train | sweep | evaluate | localize | data | verify | book``.
 
 Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
-damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C or SIGTERM, the state is saved.
+damaged; 4 another process works on the same run; 129, 130 or 143 stopped by SIGHUP, Ctrl-C or SIGTERM, the state is
+saved.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from fsft.training import Run
 
 FAILED, BAD_ARGUMENTS, BAD_DATA, SIGNALED = 1, 2, 3, 128
-CHECKPOINT_SECONDS = 30.0  # what `kill -9` may cost; a checkpoint of the largest network has 290 MB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options)
     except KeyboardInterrupt:
-        print("fsft: stopped before anything was to be saved", file=sys.stderr)
+        print("fsft: stopped at once; what was saved before is kept", file=sys.stderr)
         return SIGNALED + signal.SIGINT
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,7 +110,6 @@ def _add_train(commands: Any) -> None:
     _add_folders(command)
     command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    _add_compile(command)
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
     command.add_argument(
         "--workers", type=int, metavar="N", help="processes that decode images (fine-grained data sets)"
@@ -118,14 +117,6 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
     add_changes(command, lists=False)
     command.set_defaults(command=train_recipe)
-
-
-def _add_compile(command: Any) -> None:
-    command.add_argument(
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        help="use torch.compile, with CUDA graphs on a GPU (default: for long runs on a GPU)",
-    )
 
 
 def _add_sweep(commands: Any) -> None:
@@ -141,7 +132,6 @@ def _add_sweep(commands: Any) -> None:
     _add_folders(command)
     command.add_argument("--device", help="as in 'fsft train'")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    _add_compile(command)
     add_changes(command, lists=True)
     command.set_defaults(command=sweep_recipes)
 
@@ -272,12 +262,10 @@ def train_recipe(options: argparse.Namespace) -> int:
         results_dir=options.results_dir,
         device=options.device,
         precision=options.precision,
-        compile=options.compile,
         progress=options.progress,
         max_steps=options.steps,
         workers=options.workers,
         data=data,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
     )
     print(summary(recipe, run))
     tried = "tried out, and tested on one image of each class: no result written"
@@ -320,8 +308,6 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
     names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
-    if options.compile is not None:
-        common.append("--compile" if options.compile else "--no-compile")
     jobs = make_jobs(
         names,
         parse_seeds(options.seeds),
