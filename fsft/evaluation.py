@@ -11,8 +11,7 @@ from fsft import augment
 from fsft.datasets import stream
 from fsft.datasets.registry import FileSet, ImageSet
 from fsft.framework import JointOutput, modes, predict
-
-PRECISIONS = ("auto", "bf16", "fp32")
+from fsft.runtime.devices import resolve_precision
 
 
 @torch.inference_mode()
@@ -105,32 +104,3 @@ def _in_order(
     for part in stream.in_order(len(data), batch_size or (2000 if device.type == "cuda" else 500)):
         rows = slice(part.start, part.stop)
         yield data.images[rows].to(device), data.labels[rows].to(device)
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """The device of that name; None takes the GPU if there is one.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device is None:
-        return torch.device("cuda" if gpus else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"expected a device such as cpu, cuda or cuda:1, found {str(device)!r}") from None
-    if found.type == "cuda" and (found.index or 0) >= gpus:
-        raise ValueError(f"expected one of the {gpus} GPUs that PyTorch sees here, found {str(device)!r}: try cpu")
-    return found
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """``auto`` becomes ``bf16`` where the device computes in it natively, else ``fp32``."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"expected precision to be one of {PRECISIONS}, found {precision!r}")
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -30,9 +29,10 @@ from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
 from fsft.recipe import Recipe
+from fsft.runtime.devices import make_deterministic
 from fsft.runtime.graphs import Recorder, own_stream
 from fsft.runtime.progress import ProgressReport
-from fsft.runtime.provenance import changes, environment, peak_memory_mib
+from fsft.runtime.provenance import begin_stretch, environment, one_machine, peak_memory_mib
 from fsft.runtime.stopping import StopRequest
 
 SCHEMA = 1
@@ -55,8 +55,7 @@ class TrainingStoppedError(RuntimeError):
 class State:
     """How far a run is: with the weights and the optimizer, everything that a checkpoint needs.
 
-    ``stretches``: the parts of the run that were computed under one set of conditions each (device, threads, versions,
-    commit), with the seconds they took and where they begin and end: [epochs done, steps done of the next].
+    ``stretches`` says which part was computed where and with what, see :func:`fsft.runtime.provenance.begin_stretch`.
     """
 
     epoch: int = 0
@@ -130,7 +129,9 @@ class Loop:
         self.folder, self.stop, self.report, self.checkpoint_seconds = folder, stop, report, checkpoint_seconds
         state = self.state
         report.start(state.epoch, state.step)
-        self.begin_stretch()
+        here = self.environment | {"precision": self.identity["precision"]}
+        if changed := begin_stretch(state.stretches, here, [state.epoch, state.step]):
+            report.say(f"goes on under other conditions, so perhaps to other bits: {', '.join(changed)}")
         self.mark = self.saved_at = time.perf_counter()
         while state.epoch < self.recipe.epochs and not self._enough():
             yield from self.train_epoch()
@@ -280,17 +281,6 @@ class Loop:
             state.stretches[-1]["seconds"] += spent
             state.stretches[-1]["end"] = [state.epoch, state.step]
 
-    def begin_stretch(self) -> None:
-        """Note the conditions under which the run begins or goes on, and say what has changed."""
-        state, here = self.state, self.environment | {"precision": self.identity["precision"]}
-        before = state.stretches[-1] if state.stretches else None
-        changed = [] if before is None else changes({key: before[key] for key in here}, here)
-        if changed:
-            self.report.say(f"goes on under other conditions, so perhaps to other bits: {', '.join(changed)}")
-        if changed or before is None:
-            place = [state.epoch, state.step]
-            state.stretches.append(here | {"begin": place, "end": place, "seconds": 0.0})
-
     def pause(self) -> None:
         """Between two steps, and between two batches of an evaluation: save when it is due, and leave when asked to."""
         if self.stop:
@@ -349,6 +339,9 @@ class Loop:
     def result(self) -> dict[str, Any]:
         """What the result file says, see the schema in :mod:`fsft.evidence.ledger`."""
         history, state = self.state.history, self.state
+        seconds = sum(entry["seconds"] for entry in history)
+        known = self.max_steps is None and one_machine(state.stretches)
+        images = len(history) * self.steps_per_epoch * self.recipe.batch_size
         return {
             "schema": SCHEMA,
             "recipe": self.recipe.as_dict(),
@@ -361,7 +354,7 @@ class Loop:
             "last": history[-1]["test"],
             "best": best_epochs(history),
             "seconds": round(state.seconds, 1),
-            "images_per_second": self.images_per_second(),
+            "images_per_second": round(images / seconds, 1) if known else None,
             "peak_memory_mib": peak_memory_mib(self.device),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             **self.environment,
@@ -375,16 +368,6 @@ class Loop:
             "weights_sha256": weights_digest(self.model.state_dict()),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-
-    def images_per_second(self) -> float | None:
-        """While it trained; None for a run that was only tried out, or that several devices or thread counts share."""
-        stretches = self.state.stretches
-        machines = [(stretch["device"], stretch["threads"]) for stretch in stretches]
-        known = stretches[0]["begin"] == [0, 0] and all(machine == machines[0] for machine in machines)
-        if self.max_steps is not None or not known:
-            return None
-        images = len(self.state.history) * self.steps_per_epoch * self.recipe.batch_size
-        return round(images / sum(entry["seconds"] for entry in self.state.history), 1)
 
     def _point_optimizer_to_rates(self) -> None:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -418,18 +401,6 @@ def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         entry = max(tested, key=lambda entry: entry["test"][mode])
         best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
     return best
-
-
-def make_deterministic(device: torch.device) -> None:
-    """Choose kernels that give the same bits every time; the CPU's do so anyway for a fixed number of threads.
-
-    And let ``fp32`` mean it: by default PyTorch computes float32 convolutions in TF32 where the GPU has it.
-    """
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,13 @@ from torch import nn
 
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.datasets.registry import FileSet, ImageSet, load_split
-from fsft.evaluation import resolve_device, resolve_precision
 from fsft.loop import Loop, TrainingStoppedError
 from fsft.networks import build
 from fsft.recipe import Recipe
 from fsft.runtime import files
+from fsft.runtime.devices import resolve_device, resolve_precision
 from fsft.runtime.files import folder_lock, writable_folder
+from fsft.runtime.graphs import in_turns
 from fsft.runtime.progress import ProgressReport
 from fsft.runtime.record import read_result, write_result
 from fsft.runtime.stopping import StopRequest, stop_request
@@ -79,19 +79,8 @@ def train(
         TrainingStoppedError: SIGTERM, SIGHUP or Ctrl-C while ``runs_dir`` is given; the state has been saved.
         fsft.runtime.files.FolderLockedError: another process trains the same run.
     """
-    (outcome,) = train_together(
-        [(recipe, seed)],
-        data_dir=data_dir,
-        runs_dir=runs_dir,
-        results_dir=results_dir,
-        device=device,
-        precision=precision,
-        progress=progress,
-        max_steps=max_steps,
-        data=data,
-        checkpoint_seconds=checkpoint_seconds,
-        workers=workers,
-    )
+    options = {name: value for name, value in locals().items() if name not in ("recipe", "seed")}
+    (outcome,) = train_together([(recipe, seed)], **options)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
@@ -126,23 +115,7 @@ def train_together(
             _run(recipe, seed, device=device, load=load, stop=stop, together=together, **options)
             for recipe, seed in runs
         ]
-        return _in_turns(works, together)
-
-
-def _in_turns(works: Sequence[Generator[None, None, Run]], at_once: int) -> list[Run | Exception]:
-    """Go around the first ``at_once`` that are not done, until all are."""
-    outcomes: dict[int, Run | Exception] = {}
-    while len(outcomes) < len(works):
-        for number in [number for number in range(len(works)) if number not in outcomes][:at_once]:
-            try:
-                next(works[number])
-            except StopIteration as end:
-                outcomes[number] = end.value
-            except Exception as error:
-                if len(works) > 1:  # else what failed would keep its memory on the device, which the others need
-                    traceback.clear_frames(error.__traceback__)
-                outcomes[number] = error
-    return [outcomes[number] for number in range(len(works))]
+        return in_turns(works, together)
 
 
 def _run(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsft.catalog import recipes
-from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid
+from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -123,12 +123,16 @@ def _add_sweep(commands: Any) -> None:
     command = commands.add_parser(
         "sweep",
         help="train many recipes and seeds, whatever is not done yet",
-        description="Train what has no result yet, one process per run. The same command again goes on.",
+        description="Train what has no result yet, each run in a process of its own or several in one. "
+        "The same command again goes on.",
     )
     command.add_argument("pattern", nargs="+", help="such as 'table1/resnet56/*'")
     command.add_argument("--seeds", default="0-3", help="such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on each GPU (default: 1)")
     command.add_argument("--gpus", default="", help="such as 0,1")
+    command.add_argument(
+        "--together", type=int, metavar="K", help="K runs at a time in one process, side by side on one GPU"
+    )
     _add_folders(command)
     command.add_argument("--device", help="as in 'fsft train'")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
@@ -299,11 +303,14 @@ def summary(recipe: Recipe, run: Run) -> str:
 
 
 def sweep_recipes(options: argparse.Namespace) -> int:
-    from fsft.cli.sweep import make_jobs, parse_seeds, run_sweep
+    from fsft.cli.sweep import make_jobs, run_sweep, run_together
     from fsft.runtime.record import read_result
 
-    if options.jobs < 1:
-        raise ValueError(f"expected --jobs of at least 1, found {options.jobs}")
+    for name in ("jobs", "together"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ValueError(f"expected --{name} of at least 1, found {getattr(options, name)}")
+    if options.together and (options.jobs != 1 or options.gpus):
+        raise ValueError("expected --together, or --jobs and --gpus, found both: --together runs in this process alone")
     if options.gpus and options.device:
         raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
     names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
@@ -320,12 +327,17 @@ def sweep_recipes(options: argparse.Namespace) -> int:
     for job in jobs:
         if job.state == "done":
             read_result(job.result)  # a damaged file is no result
+    if options.together:
+        kept = ("data_dir", "runs_dir", "results_dir", "precision", "device")
+        chosen = {name: getattr(options, name) for name in kept}
+        return run_together(jobs, options.together, {**chosen, "progress": "lines"})
     return run_sweep(jobs, at_once=options.jobs, gpus=[gpu for gpu in options.gpus.split(",") if gpu])
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
     from fsft.checkpoint import load_state
-    from fsft.evaluation import evaluate, resolve_device
+    from fsft.evaluation import evaluate
+    from fsft.runtime.devices import resolve_device
     from fsft.training import load_weights, recipe_data
 
     path = options.run / "weights.pt"

@@ -1,4 +1,4 @@
-"""Training steps without the host: on a GPU a step is recorded once as a CUDA graph and then replayed.
+"""Training steps without the host: on a GPU a step is recorded once as a CUDA graph and then replayed; runs in turns.
 
 A step of a ResNet-56 is about 800 kernels of a few microseconds each, and Python launches them more slowly than a GPU
 runs them. A graph is launched as one. What a recorded step reads, it reads again at the same addresses: what changes
@@ -8,10 +8,13 @@ from step to step has to be in tensors that are overwritten in place.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
 Step = Callable[[], None]
 # The first steps make what a recording takes as given: momentum buffers, cuDNN's plans, cuBLAS's workspaces.
 EAGER_STEPS = 3
@@ -70,3 +73,19 @@ def _stream_of_random_steps(device: torch.device) -> torch.cuda.Stream:
 def own_stream(device: torch.device) -> torch.cuda.Stream | None:
     """A stream for one run: a graph cannot be recorded on the default stream, and runs side by side need one each."""
     return torch.cuda.Stream(device) if device.type == "cuda" else None
+
+
+def in_turns(works: Sequence[Generator[None, None, T]], at_once: int) -> list[T | Exception]:
+    """Go around the first ``at_once`` works that are not done, until all are; what each returns, or its exception."""
+    outcomes: dict[int, T | Exception] = {}
+    while len(outcomes) < len(works):
+        for number in [number for number in range(len(works)) if number not in outcomes][:at_once]:
+            try:
+                next(works[number])
+            except StopIteration as end:
+                outcomes[number] = end.value
+            except Exception as error:
+                if len(works) > 1:  # else what failed would keep its memory on the device, which the others need
+                    traceback.clear_frames(error.__traceback__)
+                outcomes[number] = error
+    return [outcomes[number] for number in range(len(works))]

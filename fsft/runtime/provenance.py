@@ -28,6 +28,29 @@ def environment(device: torch.device, together: int = 1) -> dict[str, Any]:
     }
 
 
+def begin_stretch(stretches: list[dict[str, Any]], here: dict[str, Any], place: list[int]) -> list[str]:
+    """Note in a run's ``stretches`` that it begins or goes on at ``place`` under the conditions ``here``.
+
+    A stretch is the part of a run that was computed under one set of conditions, with the seconds it took and where it
+    begins and ends: [epochs done, steps done of the next].
+
+    Returns:
+        What is not as it was in the stretch before, in words.
+    """
+    before = stretches[-1] if stretches else None
+    changed = [] if before is None else changes({key: before[key] for key in here}, here)
+    if changed or before is None:
+        stretches.append({**here, "begin": place, "end": place, "seconds": 0.0})
+    return changed
+
+
+def one_machine(stretches: list[dict[str, Any]]) -> bool:
+    """Whether all of a run was computed on one device with as many threads, so that its speed means something."""
+    first = stretches[0]
+    same = all((part["device"], part["threads"]) == (first["device"], first["threads"]) for part in stretches)
+    return same and first["begin"] == [0, 0]
+
+
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where two environments differ, in words: ``threads 2, now 1``."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
