@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 from fsft.runtime.provenance import changes, git_state
 
 
@@ -56,11 +54,9 @@ def test_what_changed_is_said_in_words():
 
 
 def test_peak_memory_is_this_process_own():
-    """A small child of a process that has 600 MB: the system's own figure counts the parent's."""
+    """A small child of a process that holds 900 MB: the system's own figure counts the parent's."""
     child = "import torch; from fsft.runtime.provenance import peak_memory_mib as p; print(p(torch.device('cpu')))"
-    parent = "import subprocess, sys; x = b'x' * (600 << 20); sys.exit(subprocess.call([sys.executable, '-c', {!r}]))"
-    alone, inherited = (
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-        for code in (child, parent.format(child))
-    )
-    assert inherited == pytest.approx(alone, abs=100)
+    call = f"sys.exit(subprocess.call([sys.executable, '-c', {child!r}]))"
+    parent = f"import subprocess, sys; held = b'x' * (900 << 20); {call}"
+    found = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True).stdout
+    assert 20 < float(found) < 900
