@@ -6,7 +6,7 @@ a step finds its row without the host, so that one recording of a step serves fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -87,7 +87,7 @@ def finished_batch(
 
 def decoded_images(
     recipe: Recipe, files: FileSet, order: Tensor, seed: int, epoch: int, workers: int | None, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """A step's images and labels, for each row of ``order`` (steps, B), decoded by ``workers`` processes on the way.
 
     ``crop`` means a random part of the image, see :mod:`fsft.datasets.stream`. The images depend neither on the step
@@ -99,4 +99,4 @@ def decoded_images(
     transform = stream.training_transform(
         files.image_size, crop="crop" in recipe.augment, flip="flip" in recipe.augment
     )
-    return stream.batches(stream.Samples(files, transform, seed, epoch), order.tolist(), workers, device)
+    yield from stream.batches(stream.Samples(files, transform, seed, epoch), order.tolist(), workers, device)

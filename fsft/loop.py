@@ -33,7 +33,7 @@ from fsft.runtime.devices import make_deterministic
 from fsft.runtime.graphs import Recorder, own_stream
 from fsft.runtime.progress import ProgressReport
 from fsft.runtime.provenance import begin_stretch, environment, one_machine, peak_memory_mib
-from fsft.runtime.stopping import StopRequest
+from fsft.runtime.stopping import StopRequest, TrainingStoppedError
 
 SCHEMA = 1
 TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy on the training set
@@ -41,14 +41,6 @@ TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy
 
 class TrainingDivergedError(RuntimeError):
     """The loss, or a weight, is no longer a finite number."""
-
-
-class TrainingStoppedError(RuntimeError):
-    """SIGTERM or Ctrl-C: the state is saved. ``signal_number`` tells which."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.signal_number = signal_number
 
 
 @dataclass
@@ -116,7 +108,9 @@ class Loop:
         self.rates = torch.zeros(len(self.optimizer.param_groups), dtype=rate_type, device=device)
         self._point_optimizer_to_rates()
         self.has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.model.modules())
-        self.stream, self.recorder = own_stream(device), Recorder(device, self.has_dropout)
+        # Images from workers are copied on the default stream, so their steps stay there, and are not recorded.
+        self.stream = own_stream(device) if isinstance(train_set, ImageSet) else None
+        self.recorder = Recorder(device, self.has_dropout)
         # A run that keeps nothing; run() says otherwise.
         self.folder: Path | None = None
         self.stop, self.report = StopRequest(), ProgressReport("none", "", 1, 1)
@@ -146,8 +140,14 @@ class Loop:
         self.model.train()
         with torch.cuda.stream(self.stream):  # on a CPU there is none, and this does nothing
             self.begin_epoch()
-        with contextlib.closing(self.pixels()) as left:
-            for pixels in left:
+        left: Generator[tuple[Tensor, Tensor] | None, None, None] = (
+            None for _ in range(state.step, self.steps_per_epoch)
+        )
+        if isinstance(self.train_set, FileSet):
+            order = self.tables["order"][state.step :]
+            left = decoded_images(self.recipe, self.train_set, order, seed, state.epoch, self.workers, self.device)
+        with contextlib.closing(left):
+            for pixels in left:  # None where they are on the device already
                 if self.has_dropout:
                     torch.manual_seed(step_seed(seed, state.epoch, state.step))
                 with torch.cuda.stream(self.stream):
@@ -180,15 +180,6 @@ class Loop:
         self.place.fill_(state.step)
         if state.step == 0:
             state.loss_sum.zero_()
-
-    def pixels(self) -> Generator[tuple[Tensor, Tensor] | None, None, None]:
-        """For each step that is left of the epoch, its images and labels; None where they are on the device already."""
-        state = self.state
-        if isinstance(self.train_set, FileSet):
-            order, seed = self.tables["order"][state.step :], self.identity["seed"]
-            yield from decoded_images(self.recipe, self.train_set, order, seed, state.epoch, self.workers, self.device)
-        else:
-            yield from [None] * (self.steps_per_epoch - state.step)
 
     def step(self, pixels: tuple[Tensor, Tensor] | None = None) -> None:
         """One training step, from the batch to the new weights.
@@ -254,21 +245,19 @@ class Loop:
         """The sum of the epoch's losses so far. The device has then done all steps, and only then the time is taken.
 
         Raises:
-            TrainingDivergedError: it is not finite.
+            TrainingDivergedError: it is not finite, or a weight is not, which the loss of the next step would show.
         """
         with torch.cuda.stream(self.stream):
             loss = self.state.loss_sum.item()
         self.take_time()
-        if not math.isfinite(loss):
-            raise self.diverged(f"the training loss of {self.recipe.name} is {loss}")
+        finite = torch.stack([weights.isfinite().all() for weights in self.model.parameters()]).all()
+        if not (math.isfinite(loss) and finite):
+            kept = self.folder is not None and checkpoints(self.folder)
+            raise TrainingDivergedError(
+                f"the training of {self.recipe.name} diverged, with a loss of {loss}, in epoch {self.state.epoch + 1}: "
+                "lower the learning rate" + (f"; the last good checkpoint is kept in {self.folder}" if kept else "")
+            )
         return loss
-
-    def diverged(self, what: str) -> TrainingDivergedError:
-        kept = self.folder is not None and checkpoints(self.folder)
-        return TrainingDivergedError(
-            f"{what} in epoch {self.state.epoch + 1}: lower the learning rate"
-            + (f"; the last good checkpoint is kept in {self.folder}" if kept else "")
-        )
 
     def take_time(self) -> None:
         """Add the time since the last call to the run, to its stretch, and while it trains to the epoch."""
@@ -289,15 +278,8 @@ class Loop:
             self.save(self.folder)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            TrainingDivergedError: the loss or the weights are already lost; the last good checkpoint stays.
-        """
+        """Write a checkpoint, unless the training has diverged: then the last good one stays."""
         self.finite_loss()
-        # The loss is that of the weights before the last step.
-        if not torch.stack([weights.isfinite().all() for weights in self.model.parameters()]).all():
-            raise self.diverged(f"weights of {self.recipe.name} are not finite")
         state = {"identity": self.identity, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         save_checkpoint(folder, done, state | {"state": vars(self.state)})

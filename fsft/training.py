@@ -13,7 +13,7 @@ from torch import nn
 
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.datasets.registry import FileSet, ImageSet, load_split
-from fsft.loop import Loop, TrainingStoppedError
+from fsft.loop import Loop
 from fsft.networks import build
 from fsft.recipe import Recipe
 from fsft.runtime import files
@@ -22,7 +22,7 @@ from fsft.runtime.files import folder_lock, writable_folder
 from fsft.runtime.graphs import in_turns
 from fsft.runtime.progress import ProgressReport
 from fsft.runtime.record import read_result, write_result
-from fsft.runtime.stopping import StopRequest, stop_request
+from fsft.runtime.stopping import StopRequest, TrainingStoppedError, stop_request
 
 # Options of photodigits that change what is learned from; the test stays what it is, so that accuracies compare.
 TRAINING_ONLY = ("size", "background_correlation")

@@ -22,7 +22,8 @@ from typing import IO, Any
 from fsft.catalog import recipes
 from fsft.cli.options import IN_USE, as_arguments, changed
 from fsft.recipe import Recipe
-from fsft.runtime.stopping import stop_request
+from fsft.runtime.files import FolderLockedError, folder_lock
+from fsft.runtime.stopping import TrainingStoppedError, stop_request
 
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
@@ -167,29 +168,18 @@ def run_sweep(
     return int(any(job.state != "done" for job in jobs))
 
 
-def run_together(
-    jobs: Sequence[Job],
-    at_once: int,
-    options: dict[str, Any],
-    say: Callable[[str], None] = print,
-    interval: float = 1.0,
-) -> int:
-    """Run what is not done yet in this process, ``at_once`` runs at a time; returns as :func:`run_sweep` does.
-
-    ``options`` are those of :func:`fsft.training.train_together`.
-    """
-    from fsft.loop import TrainingStoppedError
-    from fsft.runtime.files import FolderLockedError
+def run_together(jobs: Sequence[Job], at_once: int, options: dict[str, Any]) -> int:
+    """The same in this process, ``at_once`` runs at a time, with the ``options`` of ``train_together``."""
     from fsft.training import train_together
 
-    say(opening(jobs))
+    print(opening(jobs))
     while unfinished(jobs):
         claim_results(jobs)
         waiting = [job for job in jobs if job.state == "waiting"]
         outcomes = train_together([(job.recipe, job.seed) for job in waiting], at_once, **options) if waiting else []
         for job, outcome in zip(waiting, outcomes, strict=True):
             if isinstance(outcome, TrainingStoppedError):
-                say("stopped, and saved; the same command goes on from here")
+                print("stopped, and saved; the same command goes on from here")
                 return 128 + outcome.signal_number
             if isinstance(outcome, FolderLockedError):
                 job.state = "elsewhere"
@@ -200,8 +190,8 @@ def run_together(
                     traceback.print_exception(outcome, file=log)
             else:
                 job.state = "done"
-        time.sleep(interval if unfinished(jobs) else 0)
-    say(table(jobs))
+        time.sleep(1 if unfinished(jobs) else 0)
+    print(table(jobs))
     return int(any(job.state != "done" for job in jobs))
 
 
@@ -215,8 +205,6 @@ def unfinished(jobs: Sequence[Job]) -> bool:
 
 def claim_results(jobs: Sequence[Job]) -> None:
     """Runs that another sweep held: done when their result is there, ours to start when it let go of them."""
-    from fsft.runtime.files import FolderLockedError, folder_lock
-
     for job in jobs:
         if job.state == "elsewhere":
             with contextlib.suppress(FolderLockedError), folder_lock(job.folder):

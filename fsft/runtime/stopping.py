@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class TrainingStoppedError(RuntimeError):
+    """SIGTERM or Ctrl-C: the state is saved. ``signal_number`` tells which."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 @dataclass
 class StopRequest:
     """True once the process was asked to stop."""
