@@ -25,11 +25,11 @@ def measure(block: str, images: ImageSet, options: argparse.Namespace) -> dict[s
     device = torch.device(options.device)
     suffix = "-basic" if block == "basic" else ""
     two = {method: recipes[f"table1/resnet110{suffix}/{method}"] for method in ("baseline", "fsft")}
-    compile = device.type == "cuda"
-    loops = {method: loop_of(recipe, images, device, compile=compile) for method, recipe in two.items()}
+    recorded = device.type == "cuda"
+    loops = {method: loop_of(recipe, images, device, recorded=recorded) for method, recipe in two.items()}
     for loop in loops.values():
-        our_steps(loop, 4 if compile else 1)
-    steps = 10 if compile else 1
+        our_steps(loop, 4 if recorded else 1)
+    steps = 10 if recorded else 1
     turns: dict[str, Callable[[], None]] = {name: partial(our_steps, loop, steps) for name, loop in loops.items()}
     times = take_turns(turns, options)
     saved = {method: step_cost(recipe).saved_bytes for method, recipe in two.items()}

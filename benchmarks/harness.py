@@ -20,12 +20,10 @@ import torch
 from scipy import stats
 
 from fsft import ImageSet
-from fsft.evaluation import resolve_precision
 from fsft.loop import Loop
 from fsft.recipe import Recipe
-from fsft.runtime.progress import ProgressReport
+from fsft.runtime.devices import resolve_precision
 from fsft.runtime.provenance import environment
-from fsft.runtime.stopping import StopRequest
 
 RESULTS = Path(__file__).parent / "results"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -98,17 +96,21 @@ def text(figures: Mapping[str, float], digits: int = 2) -> str:
 
 
 def loop_of(
-    recipe: Recipe, images: ImageSet, device: torch.device, precision: str = "auto", compile: bool = False
+    recipe: Recipe, images: ImageSet, device: torch.device, precision: str = "auto", recorded: bool = False
 ) -> Loop:
-    """The package's own training loop on ``images``."""
+    """The package's own training loop on ``images``; on a GPU its steps are ``recorded`` as a CUDA graph, or eager."""
     identity = {"slug": recipe.slug, "seed": 0, "precision": resolve_precision(precision, device)}
-    return Loop(recipe, identity, images, images, device, compile, max_steps=None, workers=None)
+    loop = Loop(recipe, identity, images, images, device)
+    if not recorded:
+        loop.recorder.record = None
+    return loop
 
 
 def our_steps(loop: Loop, count: int) -> None:
     """``count`` steps of the package's own loop."""
     loop.state.step, loop.max_steps = 0, loop.state.epoch * loop.steps_per_epoch + count
-    loop.train_epoch(StopRequest(), ProgressReport("none", "", 1, 1))
+    for _ in loop.train_epoch():
+        pass
 
 
 def precisions(device: torch.device) -> list[str]:

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fsft import PlainNet, backbone
-from fsft.compiling import compiled
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 NETWORKS = (("resnet20", "basic"), ("resnet56", "basic"), ("resnet110", "bottleneck"))
@@ -39,7 +38,7 @@ def training_step(
     def eager_loss(x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(network(x), y)
 
-    loss = compiled(eager_loss, device) if compile else eager_loss
+    loss = torch.compile(eager_loss, fullgraph=True, dynamic=False) if compile else eager_loss
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsft import ImageSet, load_dataset
-from fsft.batches import EpochBatches
+from fsft.batches import draws_of_step
 from fsft.catalog import recipes
 from fsft.evidence.cost import StepMeter
 from fsft.loop import Loop
@@ -63,11 +63,12 @@ def convolution_flops(dtype: torch.dtype, options: argparse.Namespace) -> float:
 
 def counted_step(loop: Loop) -> tuple[int, int]:
     """FLOPs and bytes moved by one step of the loop, from batch to gradients, in the loop's precision."""
-    batch = EpochBatches(loop.recipe, loop.images, loop.labels, loop.statistics, 0, 0)[0]
+    loop.begin_epoch()
+    batch = loop.batch(draws_of_step(loop.tables, loop.place))
     loop.model.train()
     with FlopCounterMode(display=False) as flops, StepMeter() as meter:
         with loop.autocast():
-            loss = loop.eager_batch_loss(batch)
+            loss = loop.batch_loss(batch)
         loss.backward()
     loop.optimizer.zero_grad(set_to_none=True)
     return flops.get_total_flops(), meter.moved_bytes
@@ -79,13 +80,13 @@ def measure(name: str, images: ImageSet, limits: dict[str, Any], options: argpar
         loop = loop_of(recipes[name], images, device, precision)
         contenders = {"eager": loop}
         if device.type == "cuda":
-            contenders["compiled"] = loop_of(recipes[name], images, device, precision, compile=True)
+            contenders["recorded"] = loop_of(recipes[name], images, device, precision, recorded=True)
         flops, moved = counted_step(loop)
         # Whichever is faster here: a library's matrix product need not be the best that a processor can do.
         peak = max(limits[kind][precision] for kind in ("matmul_flops", "convolution_flops"))
         memory, arithmetic = moved / limits["bytes_per_second"], flops / peak
         for kind, contender in contenders.items():
-            our_steps(contender, 4 if kind == "compiled" else 1)
+            our_steps(contender, 4 if kind == "recorded" else 1)
             steps = partial(our_steps, contender, 2)
             times = [seconds(steps, device, options.clock) / 2 for _ in range(options.rounds)]
             rows.append(

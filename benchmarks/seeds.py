@@ -27,7 +27,7 @@ BATCH = 128
 def work(options: argparse.Namespace) -> None:
     """A worker: makes a loop ready, then runs and times its steps each time it is told to."""
     device = torch.device(options.device)
-    loop = loop_of(recipes[RECIPES[device.type]], load_dataset("photodigits", "train"), device, compile=options.compile)
+    loop = loop_of(recipes[RECIPES[device.type]], load_dataset("photodigits", "train"), device, recorded=True)
     our_steps(loop, 4)
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -38,7 +38,6 @@ def throughput(count: int, options: argparse.Namespace) -> list[float]:
     """Images per second of ``count`` processes together, round by round."""
     threads = str(max(1, (os.cpu_count() or 1) // count))
     command = [sys.executable, __file__, "--worker", "--device", options.device, "--steps", str(options.steps)]
-    command += ["--compile"] if options.compile else []
     workers = [
         subprocess.Popen(
             command,
@@ -75,7 +74,6 @@ def _answer(worker: subprocess.Popen[str]) -> str:
 def main() -> None:
     parser = arguments(__doc__, rounds=3)
     parser.add_argument("--steps", type=int, default=10, help="steps in a turn (default: 10)")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

@@ -1,10 +1,15 @@
-"""Training batches on the device, augmented as the recipe says; all draws are a pure function of (seed, epoch)."""
+"""Training batches on the device, augmented as the recipe says; all draws are a pure function of (seed, epoch).
+
+The draws of an epoch are tables with one row for each step. They lie on the device, and so does the number of the step:
+a step finds its row without the host, so that one recording of a step serves for all (:mod:`fsft.runtime.graphs`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fsft import augment
@@ -12,6 +17,8 @@ from fsft.augment import cutout, cutout_centers, mixup, mixup_plan
 from fsft.datasets import stream
 from fsft.datasets.fileset import FileSet
 from fsft.recipe import Recipe
+
+Draws = dict[str, Tensor]
 
 
 class Batch(NamedTuple):
@@ -27,93 +34,69 @@ class Batch(NamedTuple):
     targets: tuple[tuple[Tensor, Tensor | float], ...]
 
 
-class Finishing:
-    """What happens to cropped and flipped images on the device: normalization, Cutout, Mixup.
+def epoch_draws(recipe: Recipe, count: int, size: int, seed: int, epoch: int) -> Draws:
+    """The draws of an epoch over ``count`` images of side ``size``, on the CPU. An incomplete last batch is left out.
+
+    Returns:
+        ``order`` int64 (steps, B), indices of images; ``shift`` int64 (steps, B, 2) and ``flip`` bool (steps, B) as in
+        :func:`fsft.augment.epoch_plan`; with Cutout ``centers`` int64 (steps, B, 2); with Mixup ``share`` float32
+        (steps,) and ``partner`` int64 (steps, B).
+    """
+    batch, steps = recipe.batch_size, count // recipe.batch_size
+    plan = augment.epoch_plan(count, seed, epoch, crop="crop" in recipe.augment, flip="flip" in recipe.augment)
+    draws = {"order": plan.order, "shift": plan.shift, "flip": plan.flip}
+    if "cutout" in recipe.augment:
+        draws["centers"] = cutout_centers(count, size, size, seed, epoch)
+    tables = {name: values[: steps * batch].unflatten(0, (steps, batch)) for name, values in draws.items()}
+    if "mixup" in recipe.augment:
+        tables |= mixup_plan(steps, batch, seed, epoch, recipe.mixup_alpha)._asdict()
+    return tables
+
+
+def draws_of_step(tables: Mapping[str, Tensor], step: Tensor) -> Draws:
+    """The tables' rows of the step whose number is in the tensor ``step``, int64 (1,), on their device."""
+    # Not table[step]: that reads the number on the host, which would have to wait for the device.
+    return {name: table.index_select(0, step)[0] for name, table in tables.items()}
+
+
+def crop_and_flip(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """A step's images uint8 (B, 3, H, W) and labels (B,), from a whole set on the device."""
+    chosen = images.index_select(0, draws["order"])
+    return augment.flip(augment.crop(chosen, draws["shift"]), draws["flip"]), labels[draws["order"]]
+
+
+def finished_batch(
+    recipe: Recipe, statistics: tuple[Tensor, Tensor], draws: Draws, images: Tensor, labels: Tensor
+) -> Batch:
+    """Normalization, Cutout and Mixup, which are the same for images from memory and from files.
 
     Args:
-        recipe: ``augment``, ``batch_size``, and the augmentations' settings.
-        count, size: number of images in the data set, and their side in pixels.
-        statistics: mean and standard deviation (3,) of the images, on the device.
-        seed, epoch: decide the draws.
+        recipe: the augmentations' settings.
+        statistics: mean and standard deviation (3,) of the training set, on the device.
+        draws: of this step.
+        images, labels: uint8 (B, 3, H, W), cropped and flipped, and int64 (B,).
     """
-
-    def __init__(self, recipe: Recipe, count: int, size: int, statistics: tuple[Tensor, Tensor], seed: int, epoch: int):
-        self.recipe, self.statistics = recipe, statistics
-        self.steps = count // recipe.batch_size
-        device = statistics[0].device
-        self.centers = self.mixing = None
-        if "cutout" in recipe.augment:
-            self.centers = cutout_centers(count, size, size, seed, epoch).to(device)
-        if "mixup" in recipe.augment:
-            self.mixing = mixup_plan(self.steps, recipe.batch_size, seed, epoch, recipe.mixup_alpha).to(device)
-
-    def __call__(self, step: int, images: Tensor, labels: Tensor) -> Batch:
-        """Batch ``step`` (from 0) from its uint8 images (B, 3, H, W) and labels (B,), both on the device."""
-        size = self.recipe.batch_size
-        x = augment.normalize(images, *self.statistics, channels_last=True)
-        if self.centers is not None:
-            x = cutout(x, self.centers[step * size : (step + 1) * size], self.recipe.cutout_length)
-        if self.mixing is None:
-            return Batch(x, ((labels, 1.0),))
-        share, partner = self.mixing.share[step], self.mixing.partner[step]
-        return Batch(mixup(x, partner, share), ((labels, share), (labels[partner], 1 - share)))
+    x = augment.normalize(images, *statistics, channels_last=True)
+    if "centers" in draws:
+        x = cutout(x, draws["centers"], recipe.cutout_length)
+    if "share" not in draws:
+        return Batch(x, ((labels, 1.0),))
+    share, partner = draws["share"], draws["partner"]
+    return Batch(mixup(x, partner, share), ((labels, share), (labels[partner], 1 - share)))
 
 
-class EpochBatches:
-    """The batches of one epoch, from images that are on the device whole. An incomplete last batch is left out.
+def decoded_images(
+    recipe: Recipe, files: FileSet, order: Tensor, seed: int, epoch: int, workers: int | None, device: torch.device
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """A step's images and labels, for each row of ``order`` (steps, B), decoded by ``workers`` processes on the way.
 
-    Args:
-        recipe: ``augment``, ``batch_size``, and the augmentations' settings.
-        images, labels: uint8 (n, 3, H, W) and int64 (n,), whole and on the device.
-        statistics: mean and standard deviation (3,) of the images, on the device.
-        seed, epoch: decide order and draws.
-    """
-
-    def __init__(
-        self, recipe: Recipe, images: Tensor, labels: Tensor, statistics: tuple[Tensor, Tensor], seed: int, epoch: int
-    ):
-        self.recipe, self.images, self.labels = recipe, images, labels
-        self.finish = Finishing(recipe, len(images), images.shape[-1], statistics, seed, epoch)
-        self.plan = augment.epoch_plan(
-            len(images), seed, epoch, crop="crop" in recipe.augment, flip="flip" in recipe.augment
-        ).to(images.device)
-
-    def __len__(self) -> int:
-        return self.finish.steps
-
-    def __getitem__(self, step: int) -> Batch:
-        """Batch ``step``, from 0."""
-        if not 0 <= step < len(self):
-            raise IndexError(f"expected a step in [0, {len(self)}), found {step}")
-        draws = self.plan.batch(step, self.recipe.batch_size)
-        x = augment.flip(augment.crop(self.images.index_select(0, draws.order), draws.shift), draws.flip)
-        return self.finish(step, x, self.labels[draws.order])
-
-
-def streamed_batches(
-    recipe: Recipe,
-    files: FileSet,
-    statistics: tuple[Tensor, Tensor],
-    seed: int,
-    epoch: int,
-    first: int = 0,
-    workers: int | None = None,
-) -> Iterator[Batch]:
-    """The batches of one epoch from step ``first`` on, from images that ``workers`` processes decode on the way.
-
-    The order is that of ``EpochBatches``. ``crop`` means a random part of the image, see :mod:`fsft.datasets.stream`;
-    the other augmentations are the same. The batches depend neither on ``first`` nor on ``workers``.
+    ``crop`` means a random part of the image, see :mod:`fsft.datasets.stream`. The images depend neither on the step
+    with which ``order`` begins nor on ``workers``.
 
     Raises:
         DataError: an image cannot be read.
     """
-    device, size = statistics[0].device, recipe.batch_size
-    finish = Finishing(recipe, len(files), files.image_size, statistics, seed, epoch)
-    order = augment.epoch_plan(len(files), seed, epoch, crop=False, flip=False).order
-    indices = [order[step * size : (step + 1) * size].tolist() for step in range(first, finish.steps)]
     transform = stream.training_transform(
         files.image_size, crop="crop" in recipe.augment, flip="flip" in recipe.augment
     )
-    decoded = stream.batches(stream.Samples(files, transform, seed, epoch), indices, workers, device)
-    for step, (images, labels) in enumerate(decoded, first):
-        yield finish(step, images, labels)
+    yield from stream.batches(stream.Samples(files, transform, seed, epoch), order.tolist(), workers, device)

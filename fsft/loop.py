@@ -7,11 +7,11 @@ killed at any moment goes on from its last checkpoint to the same bits, on the s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
-import os
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,40 +19,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.batches import Batch, EpochBatches, streamed_batches
+from fsft.batches import Batch, Draws, crop_and_flip, decoded_images, draws_of_step, epoch_draws, finished_batch
 from fsft.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint, weights_digest
-from fsft.compiling import compiled, worth_compiling
 from fsft.datasets.registry import FileSet, ImageSet
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
 from fsft.recipe import Recipe
+from fsft.runtime.devices import make_deterministic
+from fsft.runtime.graphs import Recorder, own_stream
 from fsft.runtime.progress import ProgressReport
-from fsft.runtime.provenance import environment, peak_memory_mib
-from fsft.runtime.stopping import StopRequest
+from fsft.runtime.provenance import begin_stretch, environment, one_machine, peak_memory_mib
+from fsft.runtime.stopping import StopRequest, TrainingStoppedError
 
 SCHEMA = 1
 TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy on the training set
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss is no longer a finite number."""
-
-
-class TrainingStoppedError(RuntimeError):
-    """SIGTERM or Ctrl-C: the state is saved. ``signal_number`` tells which."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.signal_number = signal_number
+    """The loss, or a weight, is no longer a finite number."""
 
 
 @dataclass
 class State:
-    """How far a run is: with the weights and the optimizer, everything that a checkpoint needs."""
+    """How far a run is: with the weights and the optimizer, everything that a checkpoint needs.
+
+    ``stretches`` says which part was computed where and with what, see :func:`fsft.runtime.provenance.begin_stretch`.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -60,10 +56,11 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    stretches: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Loop:
-    """Network, optimizer, data and state of one run."""
+    """Network, optimizer, data and state of one run. ``together``: so many runs share the process and its device."""
 
     def __init__(
         self,
@@ -72,9 +69,9 @@ class Loop:
         train_set: ImageSet | FileSet,
         test_set: ImageSet | FileSet,
         device: torch.device,
-        compile: bool | None,
-        max_steps: int | None,
-        workers: int | None,
+        max_steps: int | None = None,
+        workers: int | None = None,
+        together: int = 1,
     ):
         self.recipe, self.identity, self.device, self.max_steps = recipe, identity, device, max_steps
         self.train_set, self.test_set, self.workers = train_set, test_set, workers
@@ -85,21 +82,14 @@ class Loop:
             )
         check_match(train_set, test_set)
         # Now, not at the end: the code that runs is what was there when it was loaded.
-        self.environment = environment(device)
+        self.environment = environment(device, together)
         make_deterministic(device)
         torch.manual_seed(identity["seed"])
         self.model = build(recipe, train_set.num_classes, train_set.image_size)
         self.model.to(device).to(memory_format=torch.channels_last)
-        if compile is None:
-            compile = worth_compiling(device, recipe.epochs * self.steps_per_epoch if max_steps is None else max_steps)
-        self.batch_loss = compiled(self.eager_batch_loss, device) if compile else self.eager_batch_loss
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, recipe), lr=recipe.lr, momentum=recipe.momentum, fused=True
         )
-        # On a GPU the learning rate lives in tensors, where a step can read it without the host, even a recorded one.
-        groups = self.optimizer.param_groups
-        self.rates = [torch.zeros((), device=device) if device.type == "cuda" else None for _ in groups]
-        self.rate = recipe.lr
         if isinstance(train_set, ImageSet):
             self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
         mean, std = train_set.statistics
@@ -108,57 +98,112 @@ class Loop:
                 f"expected color channels that vary over the training images, found deviations {std.tolist()}"
             )
         self.statistics = mean.to(device, torch.float32), std.to(device, torch.float32)
-        self.train_sample = train_set.select(torch.arange(0, len(train_set), math.ceil(len(train_set) / TRAIN_SAMPLE)))
+        self.train_sample = evenly_chosen(train_set, TRAIN_SAMPLE)
         self.state = State(loss_sum=torch.zeros((), device=device))
-        self.compiled = compile
+        # What a step reads besides images and weights: its number in the epoch, the epoch's tables, its learning rates.
+        # SGD's kernel takes float32 on a GPU; on a CPU float64 holds exactly what Python computes.
+        self.place = torch.zeros(1, dtype=torch.int64, device=device)
+        self.tables: Draws = {}
+        rate_type = torch.float32 if device.type == "cuda" else torch.float64
+        self.rates = torch.zeros(len(self.optimizer.param_groups), dtype=rate_type, device=device)
+        self._point_optimizer_to_rates()
+        self.has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.model.modules())
+        # Images from workers are copied on the default stream, so their steps stay there, and are not recorded.
+        self.stream = own_stream(device) if isinstance(train_set, ImageSet) else None
+        self.recorder = Recorder(device, self.has_dropout)
+        # A run that keeps nothing; run() says otherwise.
+        self.folder: Path | None = None
+        self.stop, self.report = StopRequest(), ProgressReport("none", "", 1, 1)
+        self.checkpoint_seconds, self.mark = math.inf, time.perf_counter()
 
-    def run(self, folder: Path | None, stop: StopRequest, report: ProgressReport, checkpoint_seconds: float) -> None:
-        """All epochs that are left."""
-        state, saved_at = self.state, time.perf_counter()
-        report.start(state.epoch, state.history)
+    def run(
+        self, folder: Path | None, stop: StopRequest, report: ProgressReport, checkpoint_seconds: float
+    ) -> Iterator[None]:
+        """All epochs that are left, in turns of one step, between which other runs can have theirs."""
+        self.folder, self.stop, self.report, self.checkpoint_seconds = folder, stop, report, checkpoint_seconds
+        state = self.state
+        report.start(state.epoch, state.step)
+        here = self.environment | {"precision": self.identity["precision"]}
+        if changed := begin_stretch(state.stretches, here, [state.epoch, state.step]):
+            report.say(f"goes on under other conditions, so perhaps to other bits: {', '.join(changed)}")
+        self.mark = self.saved_at = time.perf_counter()
         while state.epoch < self.recipe.epochs and not self._enough():
-            if not self.train_epoch(stop, report):
-                self.stop(folder, stop)
-            self.check_loss(folder)
+            yield from self.train_epoch()
             self.finish_epoch()
-            if folder is not None and (stop or time.perf_counter() - saved_at >= checkpoint_seconds):
-                self.save(folder)
-                saved_at = time.perf_counter()
             report.epoch(state.history[-1])
-            if stop and state.epoch < self.recipe.epochs:  # a run that is done is not held up
-                self.stop(folder, stop)
+            if state.epoch < self.recipe.epochs:  # a run that is done is not held up
+                self.pause()
 
-    def train_epoch(self, stop: StopRequest, report: ProgressReport) -> bool:
-        """The steps that are left of the current epoch; False when asked to stop before its end."""
-        seed, state, begin = self.identity["seed"], self.state, time.perf_counter()
+    def train_epoch(self) -> Generator[None, None, None]:
+        """The steps that are left of the current epoch, one a turn."""
+        state, seed = self.state, self.identity["seed"]
         self.model.train()
-        with contextlib.closing(self.batches()) as batches:
-            for batch in batches:
-                self.set_learning_rate()
-                torch.manual_seed(step_seed(seed, state.epoch, state.step))  # for dropout
-                with self.autocast():
-                    loss = self.batch_loss(batch)
-                loss.backward()
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
-                state.loss_sum += loss.detach()
-                state.step += 1
-                report.step()
-                if stop or self._enough():
-                    break
-        state.epoch_seconds += time.perf_counter() - begin
-        return state.step == self.steps_per_epoch or self._enough()
-
-    def batches(self) -> Generator[Batch, None, None]:
-        """The batches that are left of the current epoch."""
-        seed, epoch, first = self.identity["seed"], self.state.epoch, self.state.step
+        with torch.cuda.stream(self.stream):  # on a CPU there is none, and this does nothing
+            self.begin_epoch()
+        left: Generator[tuple[Tensor, Tensor] | None, None, None] = (
+            None for _ in range(state.step, self.steps_per_epoch)
+        )
         if isinstance(self.train_set, FileSet):
-            yield from streamed_batches(self.recipe, self.train_set, self.statistics, seed, epoch, first, self.workers)
-        else:
-            batches = EpochBatches(self.recipe, self.images, self.labels, self.statistics, seed, epoch)
-            yield from (batches[step] for step in range(first, self.steps_per_epoch))
+            order = self.tables["order"][state.step :]
+            left = decoded_images(self.recipe, self.train_set, order, seed, state.epoch, self.workers, self.device)
+        with contextlib.closing(left):
+            for pixels in left:  # None where they are on the device already
+                if self.has_dropout:
+                    torch.manual_seed(step_seed(seed, state.epoch, state.step))
+                with torch.cuda.stream(self.stream):
+                    if pixels is None:
+                        self.recorder(self.step)
+                    else:
+                        self.step(pixels)
+                state.step += 1
+                self.report.step()
+                self.pause()
+                yield
+                if self._enough():
+                    break
 
-    def eager_batch_loss(self, batch: Batch) -> Tensor:
+    def begin_epoch(self) -> None:
+        """Put the epoch's draws and learning rates where its steps read them."""
+        state, steps = self.state, self.steps_per_epoch
+        done = [(state.epoch * steps + step) / (self.recipe.epochs * steps) for step in range(steps)]
+        self.epoch_rates = [self.recipe.learning_rate(progress) for progress in done]
+        size, seed = self.train_set.image_size, self.identity["seed"]
+        tables = epoch_draws(self.recipe, len(self.train_set), size, seed, state.epoch)
+        scales = torch.tensor([group["lr_scale"] for group in self.optimizer.param_groups], dtype=torch.float64)
+        rates = torch.tensor(self.epoch_rates, dtype=torch.float64)[:, None] * scales
+        tables["rates"] = rates.to(self.rates.dtype)
+        if self.stream is not None:  # what was prepared elsewhere has to be there
+            self.stream.wait_stream(torch.cuda.default_stream(self.device))
+        for name, table in tables.items():
+            # In place: a recorded step goes on reading where the first tables were.
+            self.tables[name] = self.tables[name].copy_(table) if name in self.tables else table.to(self.device)
+        self.place.fill_(state.step)
+        if state.step == 0:
+            state.loss_sum.zero_()
+
+    def step(self, pixels: tuple[Tensor, Tensor] | None = None) -> None:
+        """One training step, from the batch to the new weights.
+
+        All that differs from step to step is read from tensors on the device, and no number comes back to the host:
+        so a GPU can have hundreds of steps queued, and a recording of one step is good for all.
+        """
+        draws = draws_of_step(self.tables, self.place)
+        self.rates.copy_(draws["rates"])
+        batch = self.batch(draws, pixels)
+        with self.autocast():
+            loss = self.batch_loss(batch)
+        loss.backward()
+        self.optimizer.step()
+        # To None, not to zero: the next backward pass then writes gradients where it would have to add them.
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.loss_sum += loss.detach()
+        self.place += 1
+
+    def batch(self, draws: Draws, pixels: tuple[Tensor, Tensor] | None = None) -> Batch:
+        images, labels = pixels or crop_and_flip(self.images, self.labels, draws)
+        return finished_batch(self.recipe, self.statistics, draws, images, labels)
+
+    def batch_loss(self, batch: Batch) -> Tensor:
         output = self.model(batch.images)
         return torch.stack([share * self.loss(output, labels) for labels, share in batch.targets]).sum()
 
@@ -167,19 +212,14 @@ class Loop:
             return joint_loss(output, labels, self.recipe.beta, self.recipe.temperature)
         return F.cross_entropy(output, labels)
 
-    def set_learning_rate(self) -> None:
-        done = self.state.epoch * self.steps_per_epoch + self.state.step
-        self.rate = self.recipe.learning_rate(done / (self.recipe.epochs * self.steps_per_epoch))
-        for group, tensor in zip(self.optimizer.param_groups, self.rates, strict=True):
-            rate = self.rate * group["lr_scale"]
-            group["lr"] = rate if tensor is None else tensor.fill_(rate)
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity["precision"] == "bf16")
 
     def finish_epoch(self) -> None:
         """Evaluate, write the epoch into the history, and go on to the next."""
-        state = self.state
-        begin = time.perf_counter()
-        epoch = state.epoch + 1
-        entry: dict[str, Any] = {"epoch": epoch, "lr": self.rate, "train_loss": state.loss_sum.item() / state.step}
+        state, epoch = self.state, self.state.epoch + 1
+        loss = self.finite_loss() / state.step
+        entry: dict[str, Any] = {"epoch": epoch, "lr": self.epoch_rates[state.step - 1], "train_loss": loss}
         last = epoch == self.recipe.epochs or self._enough()
         if last or epoch % self.recipe.eval_every == 0:
             entry["test"] = self.accuracy(self.test_set)
@@ -187,37 +227,63 @@ class Loop:
         if (last or epoch % TRAIN_SAMPLE_EVERY == 0) and self.max_steps is None:
             entry["train"] = self.accuracy(self.train_sample)
         state.history.append(entry | {"seconds": round(state.epoch_seconds, 3)})
-        state.seconds += state.epoch_seconds + time.perf_counter() - begin
-        state.epoch, state.step, state.epoch_seconds = state.epoch + 1, 0, 0.0
-        state.loss_sum = torch.zeros_like(state.loss_sum)
+        state.epoch, state.step, state.epoch_seconds = epoch, 0, 0.0
+        self.take_time()
 
     def accuracy(self, images: ImageSet | FileSet) -> dict[str, float]:
         """In percent, in every inference mode, as the network is now; images are not augmented."""
-        precision = self.identity["precision"]
-        return evaluate(self.model, images, statistics=self.statistics, precision=precision, workers=self.workers)
+        return evaluate(
+            self.model,
+            images,
+            statistics=self.statistics,
+            precision=self.identity["precision"],
+            workers=self.workers,
+            between=self.pause,
+        )
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.identity["precision"] == "bf16")
-
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint.
+    def finite_loss(self) -> float:
+        """The sum of the epoch's losses so far. The device has then done all steps, and only then the time is taken.
 
         Raises:
-            TrainingDivergedError: the loss is already lost; the last good checkpoint stays.
+            TrainingDivergedError: it is not finite, or a weight is not, which the loss of the next step would show.
         """
-        self.check_loss(folder)
+        with torch.cuda.stream(self.stream):
+            loss = self.state.loss_sum.item()
+        self.take_time()
+        finite = torch.stack([weights.isfinite().all() for weights in self.model.parameters()]).all()
+        if not (math.isfinite(loss) and finite):
+            kept = self.folder is not None and checkpoints(self.folder)
+            raise TrainingDivergedError(
+                f"the training of {self.recipe.name} diverged, with a loss of {loss}, in epoch {self.state.epoch + 1}: "
+                "lower the learning rate" + (f"; the last good checkpoint is kept in {self.folder}" if kept else "")
+            )
+        return loss
+
+    def take_time(self) -> None:
+        """Add the time since the last call to the run, to its stretch, and while it trains to the epoch."""
+        state, now = self.state, time.perf_counter()
+        spent, self.mark = now - self.mark, now
+        state.seconds += spent
+        if self.model.training:
+            state.epoch_seconds += spent
+        if state.stretches:
+            state.stretches[-1]["seconds"] += spent
+            state.stretches[-1]["end"] = [state.epoch, state.step]
+
+    def pause(self) -> None:
+        """Between two steps, and between two batches of an evaluation: save when it is due, and leave when asked to."""
+        if self.stop:
+            self.leave()
+        if self.folder is not None and time.perf_counter() - self.saved_at >= self.checkpoint_seconds:
+            self.save(self.folder)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint, unless the training has diverged: then the last good one stays."""
+        self.finite_loss()
         state = {"identity": self.identity, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         save_checkpoint(folder, done, state | {"state": vars(self.state)})
-
-    def check_loss(self, folder: Path | None) -> None:
-        loss = self.state.loss_sum.item()
-        if not math.isfinite(loss):
-            kept = folder is not None and checkpoints(folder)
-            raise TrainingDivergedError(
-                f"the training loss of {self.recipe.name} is {loss} in epoch {self.state.epoch + 1}: "
-                "lower the learning rate" + (f"; the last good checkpoint is kept in {folder}" if kept else "")
-            )
+        self.saved_at = self.mark = time.perf_counter()  # writing is no part of the run's time
 
     def resume(self, folder: Path) -> None:
         """Take over the newest good checkpoint in ``folder``, if there is one.
@@ -236,26 +302,28 @@ class Loop:
                 )
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self._point_optimizer_to_rates()
         self.state = State(**saved["state"])
         self.state.loss_sum = self.state.loss_sum.to(self.device)
 
-    def stop(self, folder: Path | None, stop: StopRequest) -> None:
-        """Save and leave."""
-        assert folder is not None and stop.signal_number is not None
-        self.save(folder)
+    def leave(self) -> None:
+        """Save, and say how to go on."""
+        assert self.folder is not None and self.stop.signal_number is not None
+        self.save(self.folder)
         state = self.state
         raise TrainingStoppedError(
-            f"stopped by {signal.Signals(stop.signal_number).name} in epoch {state.epoch + 1} of {self.recipe.epochs} "
-            f"after {state.step} of {self.steps_per_epoch} steps; saved in {folder}: "
+            f"stopped by {signal.Signals(self.stop.signal_number).name} in epoch {state.epoch + 1} of "
+            f"{self.recipe.epochs} after {state.step} of {self.steps_per_epoch} steps; saved in {self.folder}: "
             "the same command goes on from here",
-            stop.signal_number,
+            self.stop.signal_number,
         )
 
     def result(self) -> dict[str, Any]:
         """What the result file says, see the schema in :mod:`fsft.evidence.ledger`."""
         history, state = self.state.history, self.state
-        train_seconds = sum(entry["seconds"] for entry in history)
-        images = len(history) * self.steps_per_epoch * self.recipe.batch_size if self.max_steps is None else 0
+        seconds = sum(entry["seconds"] for entry in history)
+        known = self.max_steps is None and one_machine(state.stretches)
+        images = len(history) * self.steps_per_epoch * self.recipe.batch_size
         return {
             "schema": SCHEMA,
             "recipe": self.recipe.as_dict(),
@@ -264,15 +332,15 @@ class Loop:
             "seed": self.identity["seed"],
             "distance": self.recipe.distance(),
             "precision": self.identity["precision"],
-            "compiled": self.compiled,
             "history": history,
             "last": history[-1]["test"],
             "best": best_epochs(history),
             "seconds": round(state.seconds, 1),
-            "images_per_second": round(images / train_seconds, 1) if images else None,
+            "images_per_second": round(images / seconds, 1) if known else None,
             "peak_memory_mib": peak_memory_mib(self.device),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             **self.environment,
+            "stretches": [stretch | {"seconds": round(stretch["seconds"], 1)} for stretch in state.stretches],
             "data": {
                 "train_sha256": self.train_set.sha256,
                 "test_sha256": self.test_set.sha256,
@@ -283,9 +351,21 @@ class Loop:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
+    def _point_optimizer_to_rates(self) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate  # a view: what is written into the rates is what the optimizer reads
+
     def _enough(self) -> bool:
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         return self.max_steps is not None and done >= self.max_steps
+
+
+def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
+    """About ``count`` images of a set, without a copy of those that are in memory."""
+    every = math.ceil(len(data) / count)
+    if isinstance(data, FileSet):
+        return data.select(torch.arange(0, len(data), every))
+    return dataclasses.replace(data, images=data.images[::every], labels=data.labels[::every], masks=None, boxes=None)
 
 
 def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:
@@ -303,18 +383,6 @@ def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         entry = max(tested, key=lambda entry: entry["test"][mode])
         best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
     return best
-
-
-def make_deterministic(device: torch.device) -> None:
-    """Choose kernels that give the same bits every time; the CPU's do so anyway for a fixed number of threads.
-
-    And let ``fp32`` mean it: by default PyTorch computes float32 convolutions in TF32 where the GPU has it.
-    """
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,20 @@ from torch import nn
 
 from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.datasets.registry import FileSet, ImageSet, load_split
-from fsft.evaluation import resolve_device, resolve_precision
 from fsft.loop import Loop
 from fsft.networks import build
 from fsft.recipe import Recipe
 from fsft.runtime import files
+from fsft.runtime.devices import resolve_device, resolve_precision
 from fsft.runtime.files import folder_lock, writable_folder
+from fsft.runtime.graphs import in_turns
 from fsft.runtime.progress import ProgressReport
 from fsft.runtime.record import read_result, write_result
-from fsft.runtime.stopping import stop_request
+from fsft.runtime.stopping import StopRequest, TrainingStoppedError, stop_request
 
 # Options of photodigits that change what is learned from; the test stays what it is, so that accuracies compare.
 TRAINING_ONLY = ("size", "background_correlation")
+Sets = tuple[ImageSet | FileSet, ImageSet | FileSet]
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,13 @@ def train(
     results_dir: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    compile: bool | None = None,
     progress: str = "auto",
     max_steps: int | None = None,
-    data: tuple[ImageSet | FileSet, ImageSet | FileSet] | None = None,
-    checkpoint_seconds: float = 0.0,
+    data: Sets | None = None,
+    checkpoint_seconds: float = 30.0,
     workers: int | None = None,
 ) -> Run:
-    """Train a recipe with one seed, and evaluate it after every epoch.
+    """Train a recipe with one seed, and evaluate it after every epoch. Torch's random state is left as it was.
 
     Args:
         recipe: what to train.
@@ -62,13 +64,11 @@ def train(
             there is not trained again, but loaded from ``runs_dir``. None writes no result.
         device: None takes the GPU if there is one.
         precision: ``fp32``, ``bf16`` (autocast; parameters stay float32), or ``auto``: bf16 where the device has it.
-        compile: compile the forward and the backward pass, on a GPU into CUDA graphs, see
-            :func:`fsft.compiling.compiled`. None does so for long runs on a GPU.
         progress: ``auto``, ``bar``, ``lines`` (one line per epoch) or ``none``.
         max_steps: stop after so many steps, evaluate, and write nothing, neither result nor checkpoint: to try a recipe
             out.
         data: training and test set, instead of those that the recipe names.
-        checkpoint_seconds: the least time between two checkpoints; they are written between epochs.
+        checkpoint_seconds: the time between two checkpoints, and so the most that a kill costs.
         workers: processes that decode the images of a data set too large for the memory; None takes one for each core
             but one, at most 8. The result does not depend on it.
 
@@ -76,39 +76,95 @@ def train(
         fsft.DataError: the data set is missing or damaged.
         OSError: ``runs_dir`` or ``results_dir`` cannot be written.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
-        TrainingStoppedError: SIGTERM or Ctrl-C while ``runs_dir`` is given; the state has been saved.
+        TrainingStoppedError: SIGTERM, SIGHUP or Ctrl-C while ``runs_dir`` is given; the state has been saved.
         fsft.runtime.files.FolderLockedError: another process trains the same run.
     """
+    options = {name: value for name, value in locals().items() if name not in ("recipe", "seed")}
+    (outcome,) = train_together([(recipe, seed)], **options)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def train_together(
+    runs: Sequence[tuple[Recipe, int]], at_once: int | None = None, **options: Any
+) -> list[Run | Exception]:
+    """Train several recipes and seeds in this process, over one copy of the data where their data are the same.
+
+    On a GPU, which one run leaves half idle, their steps run side by side; on a CPU they take turns, step by step. Each
+    run's weights are what they would be alone. One that fails does not end the others.
+
+    Args:
+        runs: pairs of a recipe and a seed.
+        at_once: train no more than so many at a time; None trains all.
+        options: those of :func:`train`.
+
+    Returns:
+        For each run what :func:`train` would return, or the exception that it would raise.
+    """
+    options = (train.__kwdefaults__ or {}) | options
+    device, keeps = resolve_device(options.pop("device")), options["runs_dir"] is not None
+    load = _one_copy(options.pop("data_dir"), options.pop("data"), device)
+    gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
+    with (
+        torch.random.fork_rng(devices=gpus),
+        stop_request(active=keeps and options["max_steps"] is None) as stop,
+    ):
+        together = min(len(runs), at_once or len(runs))
+        works = [
+            _run(recipe, seed, device=device, load=load, stop=stop, together=together, **options)
+            for recipe, seed in runs
+        ]
+        return in_turns(works, together)
+
+
+def _run(
+    recipe: Recipe,
+    seed: int,
+    *,
+    device: torch.device,
+    load: Callable[[Recipe], Sets],
+    stop: StopRequest,
+    together: int,
+    runs_dir: str | Path | None,
+    results_dir: str | Path | None,
+    precision: str,
+    progress: str,
+    max_steps: int | None,
+    checkpoint_seconds: float,
+    workers: int | None,
+) -> Generator[None, None, Run]:
+    """One run from its checkpoint to its result, in turns of one step."""
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"expected at least one step, found {max_steps}")
     if not isinstance(recipe, Recipe):
         raise TypeError(f"expected a Recipe, such as one of fsft.recipes, found {recipe!r}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"expected a seed from 0 to {2**32 - 1}, found {seed}")
-    device = resolve_device(device)
     identity = {"slug": recipe.slug, "seed": seed, "precision": resolve_precision(precision, device)}
     stem = recipe.run_name(seed)
     folder = None if runs_dir is None or max_steps is not None else Path(runs_dir) / stem
     result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
     if result_path is not None and result_path.exists():
         return load_run(result_path, folder, device)
-    train_set, test_set = data or recipe_data(recipe, data_dir)
+    if stop.signal_number is not None:
+        raise TrainingStoppedError(f"stopped before {stem} began", stop.signal_number)
+    train_set, test_set = load(recipe)
     for needed in (folder, None if result_path is None else result_path.parent):
         if needed is not None:
             writable_folder(needed)
     identity |= {"eval_every": recipe.eval_every, "train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
-    loop = Loop(recipe, identity, train_set, test_set, device, compile, max_steps, workers)
+    loop = Loop(recipe, identity, train_set, test_set, device, max_steps, workers, together)
     with contextlib.ExitStack() as stack:
         if folder is not None:
             stack.enter_context(folder_lock(folder))
             if result_path is not None and result_path.exists():  # another process was first
                 return load_run(result_path, folder, device)
             loop.resume(folder)
-        stop = stack.enter_context(stop_request(active=folder is not None))
         report = stack.enter_context(
             ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch, estimate=max_steps is None)
         )
-        loop.run(folder, stop, report, checkpoint_seconds)
+        yield from loop.run(folder, stop, report, checkpoint_seconds)
         result = _keep(loop, folder, result_path)
     return Run(loop.model.eval(), result)
 
@@ -128,7 +184,7 @@ def _keep(loop: Loop, folder: Path | None, result_path: Path | None) -> dict[str
     return result
 
 
-def recipe_data(recipe: Recipe, data_dir: str | Path) -> tuple[ImageSet | FileSet, ImageSet | FileSet]:
+def recipe_data(recipe: Recipe, data_dir: str | Path) -> Sets:
     """The recipe's training set, and the test set that every recipe on that data set shares."""
     options: dict[str, Any] = dict(recipe.dataset_options)
     train_set = load_split(recipe.dataset, "train", data_dir, **options)
@@ -138,6 +194,26 @@ def recipe_data(recipe: Recipe, data_dir: str | Path) -> tuple[ImageSet | FileSe
     if recipe.images_per_class is not None:
         train_set = train_set.subset(recipe.images_per_class, seed=0)
     return train_set, test_set
+
+
+def _one_copy(data_dir: str | Path, data: Sets | None, device: torch.device) -> Callable[[Recipe], Sets]:
+    """Finds a recipe's training and test set on the device: ``data``, else what it names. Equal data is loaded once."""
+    loaded: dict[tuple[Any, ...], Sets] = {}
+
+    def load(recipe: Recipe) -> Sets:
+        key = () if data else (recipe.dataset, recipe.dataset_options, recipe.images_per_class)
+        if key not in loaded:
+            train_set, test_set = data or recipe_data(recipe, data_dir)
+            loaded[key] = _on_device(train_set, device), _on_device(test_set, device)
+        return loaded[key]
+
+    return load
+
+
+def _on_device(data: ImageSet | FileSet, device: torch.device) -> ImageSet | FileSet:
+    if isinstance(data, FileSet):
+        return data
+    return replace(data, images=data.images.to(device), labels=data.labels.to(device))
 
 
 def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Run:

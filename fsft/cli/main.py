@@ -1,7 +1,8 @@
 """The command line: ``fsft recipes | train | sweep | evaluate | localize | data | verify | book``.
 
 Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
-damaged; 4 another process works on the same run; 130 or 143 stopped by Ctrl-C or SIGTERM, the state is saved.
+damaged; 4 another process works on the same run; 129, 130 or 143 stopped by SIGHUP, Ctrl-C or SIGTERM, the state is
+saved.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsft.catalog import recipes
-from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid
+from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.recipe import Recipe
 
 if TYPE_CHECKING:
     from fsft.training import Run
 
 FAILED, BAD_ARGUMENTS, BAD_DATA, SIGNALED = 1, 2, 3, 128
-CHECKPOINT_SECONDS = 30.0  # what `kill -9` may cost; a checkpoint of the largest network has 290 MB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options)
     except KeyboardInterrupt:
-        print("fsft: stopped before anything was to be saved", file=sys.stderr)
+        print("fsft: stopped at once; what was saved before is kept", file=sys.stderr)
         return SIGNALED + signal.SIGINT
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,7 +110,6 @@ def _add_train(commands: Any) -> None:
     _add_folders(command)
     command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    _add_compile(command)
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
     command.add_argument(
         "--workers", type=int, metavar="N", help="processes that decode images (fine-grained data sets)"
@@ -120,28 +119,23 @@ def _add_train(commands: Any) -> None:
     command.set_defaults(command=train_recipe)
 
 
-def _add_compile(command: Any) -> None:
-    command.add_argument(
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        help="use torch.compile, with CUDA graphs on a GPU (default: for long runs on a GPU)",
-    )
-
-
 def _add_sweep(commands: Any) -> None:
     command = commands.add_parser(
         "sweep",
         help="train many recipes and seeds, whatever is not done yet",
-        description="Train what has no result yet, one process per run. The same command again goes on.",
+        description="Train what has no result yet, each run in a process of its own or several in one. "
+        "The same command again goes on.",
     )
     command.add_argument("pattern", nargs="+", help="such as 'table1/resnet56/*'")
     command.add_argument("--seeds", default="0-3", help="such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on each GPU (default: 1)")
     command.add_argument("--gpus", default="", help="such as 0,1")
+    command.add_argument(
+        "--together", type=int, metavar="K", help="K runs at a time in one process, side by side on one GPU"
+    )
     _add_folders(command)
     command.add_argument("--device", help="as in 'fsft train'")
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    _add_compile(command)
     add_changes(command, lists=True)
     command.set_defaults(command=sweep_recipes)
 
@@ -272,12 +266,10 @@ def train_recipe(options: argparse.Namespace) -> int:
         results_dir=options.results_dir,
         device=options.device,
         precision=options.precision,
-        compile=options.compile,
         progress=options.progress,
         max_steps=options.steps,
         workers=options.workers,
         data=data,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
     )
     print(summary(recipe, run))
     tried = "tried out, and tested on one image of each class: no result written"
@@ -311,17 +303,18 @@ def summary(recipe: Recipe, run: Run) -> str:
 
 
 def sweep_recipes(options: argparse.Namespace) -> int:
-    from fsft.cli.sweep import make_jobs, parse_seeds, run_sweep
+    from fsft.cli.sweep import make_jobs, run_sweep, run_together
     from fsft.runtime.record import read_result
 
-    if options.jobs < 1:
-        raise ValueError(f"expected --jobs of at least 1, found {options.jobs}")
+    for name in ("jobs", "together"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ValueError(f"expected --{name} of at least 1, found {getattr(options, name)}")
+    if options.together and (options.jobs != 1 or options.gpus):
+        raise ValueError("expected --together, or --jobs and --gpus, found both: --together runs in this process alone")
     if options.gpus and options.device:
         raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
     names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
-    if options.compile is not None:
-        common.append("--compile" if options.compile else "--no-compile")
     jobs = make_jobs(
         names,
         parse_seeds(options.seeds),
@@ -334,12 +327,17 @@ def sweep_recipes(options: argparse.Namespace) -> int:
     for job in jobs:
         if job.state == "done":
             read_result(job.result)  # a damaged file is no result
+    if options.together:
+        kept = ("data_dir", "runs_dir", "results_dir", "precision", "device")
+        chosen = {name: getattr(options, name) for name in kept}
+        return run_together(jobs, options.together, {**chosen, "progress": "lines"})
     return run_sweep(jobs, at_once=options.jobs, gpus=[gpu for gpu in options.gpus.split(",") if gpu])
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
     from fsft.checkpoint import load_state
-    from fsft.evaluation import evaluate, resolve_device
+    from fsft.evaluation import evaluate
+    from fsft.runtime.devices import resolve_device
     from fsft.training import load_weights, recipe_data
 
     path = options.run / "weights.pt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 from collections.abc import Callable, Iterator
 
 from fsft.methods import MASK_FAMILIES, METHODS
@@ -72,6 +73,23 @@ CHOICES = {
     "masks": tuple(MASK_FAMILIES),
 }
 HINTS = {"dataset_options": "none|NAME=VALUE[+NAME=VALUE]", "augment": "none|crop+flip+cutout+mixup"}
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"0-3"`` or ``"0,2,5"`` or both, such as ``"0-2,7"``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise ValueError(f"expected seeds such as 0-3 or 0,2,5, found {text!r}")
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if int(last or first) < int(first):
+            raise ValueError(f"expected rising seeds such as 0-3, found {part!r}")
+        seeds += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(seeds))
 
 
 def add_changes(command: argparse.ArgumentParser, *, lists: bool) -> None:

@@ -1,4 +1,4 @@
-"""Many runs: one process each, nothing twice, and a table at the end.
+"""Many runs: one process each, or several in this one, nothing twice, and a table at the end.
 
 The result files are the only record of what is done, so a sweep can be killed and started again, two sweeps can share a
 folder, and a cluster's own scheduler can run the same ``fsft train`` commands instead.
@@ -13,15 +13,17 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fsft.catalog import recipes
 from fsft.cli.options import IN_USE, as_arguments, changed
 from fsft.recipe import Recipe
-from fsft.runtime.stopping import stop_request
+from fsft.runtime.files import FolderLockedError, folder_lock
+from fsft.runtime.stopping import TrainingStoppedError, stop_request
 
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
@@ -72,8 +74,7 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "FSFT_HEADLESS": "1", "FSFT_JOBS": str(at_once)}
         if cores is not None:
-            for name in ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"):
-                environment.setdefault(name, str(cores))
+            environment.setdefault("OMP_NUM_THREADS", str(cores))
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         log: IO[bytes]
@@ -143,13 +144,13 @@ def run_sweep(
         interval: seconds between two looks at the runs.
 
     Returns:
-        Exit status: 0 when every run is done, 1 when one failed, 130 or 143 when asked to stop.
+        Exit status: 0 when every run is done, 1 when one failed, 128 and the signal's number when asked to stop.
     """
     slots: list[str | None] = [gpu for _ in range(at_once) for gpu in gpus] or [None] * at_once
     cores = max(1, (os.cpu_count() or 1) // len(slots)) if len(slots) > 1 else None
     begin = time.monotonic()
     before = sum(job.epochs_done for job in jobs)
-    say(f"{len(jobs)} runs, {sum(job.state == 'done' for job in jobs)} of them done already")
+    say(opening(jobs))
     with stop_request(active=True) as stop:
         while unfinished(jobs) and not stop:
             for job in [job for job in jobs if job.state == "running"]:
@@ -167,14 +168,43 @@ def run_sweep(
     return int(any(job.state != "done" for job in jobs))
 
 
+def run_together(jobs: Sequence[Job], at_once: int, options: dict[str, Any]) -> int:
+    """The same in this process, ``at_once`` runs at a time, with the ``options`` of ``train_together``."""
+    from fsft.training import train_together
+
+    print(opening(jobs))
+    while unfinished(jobs):
+        claim_results(jobs)
+        waiting = [job for job in jobs if job.state == "waiting"]
+        outcomes = train_together([(job.recipe, job.seed) for job in waiting], at_once, **options) if waiting else []
+        for job, outcome in zip(waiting, outcomes, strict=True):
+            if isinstance(outcome, TrainingStoppedError):
+                print("stopped, and saved; the same command goes on from here")
+                return 128 + outcome.signal_number
+            if isinstance(outcome, FolderLockedError):
+                job.state = "elsewhere"
+            elif isinstance(outcome, Exception):
+                job.state = f"failed ({type(outcome).__name__})"
+                job.folder.mkdir(parents=True, exist_ok=True)
+                with open(job.log, "a") as log:
+                    traceback.print_exception(outcome, file=log)
+            else:
+                job.state = "done"
+        time.sleep(1 if unfinished(jobs) else 0)
+    print(table(jobs))
+    return int(any(job.state != "done" for job in jobs))
+
+
+def opening(jobs: Sequence[Job]) -> str:
+    return f"{len(jobs)} runs, {sum(job.state == 'done' for job in jobs)} of them done already"
+
+
 def unfinished(jobs: Sequence[Job]) -> bool:
     return any(job.state in ("waiting", "running", "elsewhere") for job in jobs)
 
 
 def claim_results(jobs: Sequence[Job]) -> None:
     """Runs that another sweep held: done when their result is there, ours to start when it let go of them."""
-    from fsft.runtime.files import FolderLockedError, folder_lock
-
     for job in jobs:
         if job.state == "elsewhere":
             with contextlib.suppress(FolderLockedError), folder_lock(job.folder):
@@ -227,20 +257,3 @@ def tail(path: Path, size: int = 2000) -> str:
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - size))
         return file.read().decode(errors="replace")
-
-
-def parse_seeds(text: str) -> list[int]:
-    """``"0-3"`` or ``"0,2,5"`` or both, such as ``"0-2,7"``.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise ValueError(f"expected seeds such as 0-3 or 0,2,5, found {text!r}")
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if int(last or first) < int(first):
-            raise ValueError(f"expected rising seeds such as 0-3, found {part!r}")
-        seeds += range(int(first), int(last or first) + 1)
-    return list(dict.fromkeys(seeds))

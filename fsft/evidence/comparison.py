@@ -122,7 +122,10 @@ def observed(cell: paper.Cell, ledger: Ledger, epoch: str = "last") -> dict[int,
 def _comparable(peer: Result, result: Result, cell: paper.Cell) -> bool:
     """Whether two runs may be set against each other: costs only where the same device computed in the same way."""
     way = ("precision", "compiled")
-    same = device_name(peer) == device_name(result) and all(peer.get(key) == result.get(key) for key in way)
+    # Results have no ``compiled`` since steps are no longer compiled, which is what False meant.
+    same = device_name(peer) == device_name(result) and all(
+        (peer.get(key) or False) == (result.get(key) or False) for key in way
+    )
     return cell.quantity == "relative gain" or same
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from fsft import augment
 from fsft.datasets.registry import FileSet, ImageSet
 from fsft.datasets.stream import as_shown
-from fsft.evaluation import predict_all, resolve_device
+from fsft.evaluation import predict_all
 from fsft.framework import JointNet, PlainNet
 from fsft.maps.cam import class_maps, require_package
 from fsft.maps.localization import (
@@ -28,6 +28,7 @@ from fsft.maps.localization import (
 )
 from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
 from fsft.recipe import Recipe
+from fsft.runtime.devices import resolve_device
 from fsft.runtime.files import writable_folder
 from fsft.runtime.provenance import environment
 from fsft.training import load_run, recipe_data

@@ -43,14 +43,21 @@ class ProgressReport:
         if self.bar is not None:
             self.bar.close()
 
-    def start(self, epoch: int, history: list[dict[str, Any]]) -> None:
-        """Call before the first step; ``epoch`` epochs are done already."""
-        self.begin, self.first = time.perf_counter(), epoch
+    def start(self, epoch: int, step: int) -> None:
+        """Call before the first step; ``epoch`` epochs are done already, and ``step`` steps of the next."""
+        self.begin, self.first = time.perf_counter(), epoch + step / self.steps_per_epoch
         if self.bar is not None:
-            self.bar.update(epoch * self.steps_per_epoch)
+            self.bar.update(epoch * self.steps_per_epoch + step)
             self.bar.unpause()
-        elif self.style == "lines" and epoch:
-            print(f"{self.title}: resuming after epoch {epoch} of {self.epochs}", flush=True)
+        elif self.first:
+            self.say(f"resuming after epoch {epoch} of {self.epochs}" + (f" and {step} steps" if step else ""))
+
+    def say(self, text: str) -> None:
+        """A line about the run, above the bar where there is one."""
+        if self.bar is not None:
+            self.bar.write(f"{self.title}: {text}")
+        elif self.style == "lines":
+            print(f"{self.title}: {text}", flush=True)
 
     def step(self) -> None:
         if self.bar is not None:
@@ -63,11 +70,11 @@ class ProgressReport:
         if self.bar is not None:
             self.bar.set_postfix_str(f"epoch {entry['epoch']}/{self.epochs}: {accuracies}")
         elif self.style == "lines":
-            left = (time.perf_counter() - self.begin) / (entry["epoch"] - self.first) * (self.epochs - entry["epoch"])
-            print(
-                f"{self.title}: epoch {entry['epoch']}/{self.epochs}, {', '.join(filter(None, (loss, accuracies)))}"
-                + (f", {_duration(left)} left" if self.estimate else ""),
-                flush=True,
+            done = entry["epoch"] - self.first
+            left = (time.perf_counter() - self.begin) / done * (self.epochs - entry["epoch"]) if done else 0
+            self.say(
+                f"epoch {entry['epoch']}/{self.epochs}, {', '.join(filter(None, (loss, accuracies)))}"
+                + (f", {_duration(left)} left" if self.estimate and done else "")
             )
 
 

@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device, threads and commit, as JSON values for a result file."""
+def environment(device: torch.device, together: int = 1) -> dict[str, Any]:
+    """Versions, device, threads and commit, as JSON values for a result file; see :func:`device_record`."""
     packages = ("torch", "torchvision", "numpy", "fsft")
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
-        "device": device_record(device),
+        "device": device_record(device, together),
         "threads": torch.get_num_threads(),
         "git": git_state(),
     }
+
+
+def begin_stretch(stretches: list[dict[str, Any]], here: dict[str, Any], place: list[int]) -> list[str]:
+    """Note in a run's ``stretches`` that it begins or goes on at ``place`` under the conditions ``here``.
+
+    A stretch is the part of a run that was computed under one set of conditions, with the seconds it took and where it
+    begins and ends: [epochs done, steps done of the next].
+
+    Returns:
+        What is not as it was in the stretch before, in words.
+    """
+    before = stretches[-1] if stretches else None
+    changed = [] if before is None else changes({key: before[key] for key in here}, here)
+    if changed or before is None:
+        stretches.append({**here, "begin": place, "end": place, "seconds": 0.0})
+    return changed
+
+
+def one_machine(stretches: list[dict[str, Any]]) -> bool:
+    """Whether all of a run was computed on one device with as many threads, so that its speed means something."""
+    first = stretches[0]
+    same = all((part["device"], part["threads"]) == (first["device"], first["threads"]) for part in stretches)
+    return same and first["begin"] == [0, 0]
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two environments differ, in words: ``threads 2, now 1``."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    return [
+        f"{name} {old.get(name)}, now {new.get(name)}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name} {inner}", item) for inner, item in value.items())
+        else:
+            yield name, value
 
 
 def _version(package: str) -> str | None:
@@ -32,12 +76,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def device_record(device: torch.device) -> dict[str, Any]:
+def device_record(device: torch.device, together: int = 1) -> dict[str, Any]:
     """What computed: ``{"type": "cpu", "name": ..., "cores": ...}`` or the GPU's name, with CUDA and cuDNN versions.
 
-    ``jobs`` says how many runs a sweep had on it at a time, where that was more than one.
+    ``jobs`` says how many runs a sweep had on it at a time, where that was more than one: in so many processes, and
+    ``together`` in each.
     """
-    jobs = int(os.environ.get("FSFT_JOBS", "1"))
+    jobs = int(os.environ.get("FSFT_JOBS", "1")) * together
     shared = {"jobs": jobs} if jobs > 1 else {}
     if device.type == "cuda":
         return shared | {
@@ -66,7 +111,8 @@ def git_state(root: Path | None = None) -> dict[str, Any]:
     """Commit of the source tree at ``root`` (default: this package's), and whether tracked files differ from it.
 
     Reports of benchmarks are no part of the code: one that renews its own does not make the next one's tree differ.
-    Both values are None outside git.
+    Outside git, a file ``COMMIT`` at the root says it, which whoever sends a tree without its history writes as JSON;
+    without that, both values are None.
     """
     root = root or Path(__file__).resolve().parents[2]
 
@@ -77,10 +123,18 @@ def git_state(root: Path | None = None) -> dict[str, Any]:
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return {"commit": None, "dirty": None}
+            return _sent_state(root)
         changes = git("status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)benchmarks/results")
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
+        return _sent_state(root)
+
+
+def _sent_state(root: Path) -> dict[str, Any]:
+    try:
+        sent = json.loads((root / "COMMIT").read_text())
+        return {"commit": sent["commit"], "dirty": sent["dirty"]}
+    except (OSError, ValueError, KeyError, TypeError):
         return {"commit": None, "dirty": None}
 
 
@@ -88,5 +142,9 @@ def peak_memory_mib(device: torch.device) -> float:
     """Peak memory so far: allocated on the GPU by this process, or resident on the CPU. In MiB."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    with contextlib.suppress(OSError, StopIteration):
+        # This program's own; ru_maxrss also counts the parent that it was forked from.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**10, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

@@ -87,7 +87,7 @@ _FIELDS: dict[str, _Rule] = {
     "last": _ACCURACIES,
     "best": _ACCURACIES,
     "seconds": ("seconds", _positive),
-    "images_per_second": ("a number of at least 0", _positive),
+    "images_per_second": ("a number of at least 0, or null", _or_null(_positive)),
     "peak_memory_mib": ("MiB or null", _or_null(_positive)),
     "parameters": ("a whole number", _count),
     "versions": ("an object", _object),

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request that a loop answers when it suits."""
+"""SIGTERM, SIGHUP and Ctrl-C as a request that a loop answers when it suits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+
+class TrainingStoppedError(RuntimeError):
+    """SIGTERM or Ctrl-C: the state is saved. ``signal_number`` tells which."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number
 
 
 @dataclass
@@ -21,7 +29,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request(active: bool) -> Iterator[StopRequest]:
-    """Turn SIGTERM and Ctrl-C into a request that the loop answers between two steps. A second one ends at once."""
+    """Turn SIGTERM, SIGHUP and Ctrl-C into a request that the loop answers when it suits. A second one ends at once.
+
+    A SIGHUP that is ignored, as under ``nohup``, stays ignored. Windows has none.
+    """
     request = StopRequest()
     previous: dict[int, Any] = {}
 
@@ -30,10 +41,12 @@ def stop_request(active: bool) -> Iterator[StopRequest]:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
+    wanted: list[int] = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
     try:
-        if active:
-            for wanted in (signal.SIGTERM, signal.SIGINT):
-                previous[wanted] = signal.signal(wanted, note)
+        for number in wanted if active else ():
+            previous[number] = signal.signal(number, note)
     except ValueError:  # not in the main thread, where Python allows no handlers
         pass
     try:

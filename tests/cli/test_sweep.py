@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,10 @@ import tiny
 
 import fsft.cli.sweep
 from fsft.cli.main import build_parser, main
-from fsft.cli.options import grid
-from fsft.cli.sweep import Job, parse_seeds, run_sweep
-from fsft.runtime.files import folder_lock
+from fsft.cli.options import grid, parse_seeds
+from fsft.cli.sweep import Job, run_sweep
+from fsft.loop import TrainingDivergedError
+from fsft.runtime.files import FolderLockedError, folder_lock
 
 # Stands in for ``fsft train``: counts its runs, and does what its seed's file tells it to.
 CHILD = """
@@ -121,7 +123,7 @@ def test_each_gpu_has_its_share(job):
 
 def test_runs_share_the_cores_and_say_so(job, monkeypatch):
     started, given = fsft.cli.sweep.subprocess.Popen, []
-    names = ("FSFT_JOBS", "OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
+    names = ("FSFT_JOBS", "OMP_NUM_THREADS")
 
     def popen(command, **options):
         given.append([options["env"].get(name) for name in names])
@@ -135,7 +137,7 @@ def test_runs_share_the_cores_and_say_so(job, monkeypatch):
     sweep([job(2)])
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     sweep([job(3), job(4)], gpus=["0", "1"])
-    assert given == [["2", "4", "4"]] * 2 + [["1", None, None]] + [["1", "3", "4"]] * 2
+    assert given == [["2", "4"]] * 2 + [["1", None]] + [["1", "3"]] * 2
 
 
 def test_the_estimate_counts_from_where_the_log_is(job):
@@ -190,6 +192,72 @@ def test_real_sweep_from_the_command_line(tmp_path, monkeypatch, capfd):
     assert main(command) == 0
     assert "2 of them done already" in capfd.readouterr().out
     assert [path.stat().st_mtime_ns for path in results] == stamps
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A sweep of two recipes, reduced to a moment."""
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        write_images(tmp_path / "images" / split)
+    return [
+        *("sweep", "cpu/resnet20/fsft", "cpu/resnet20/baseline", "--seeds", "0", "--device", "cpu"),
+        *(
+            "--dataset",
+            f"imagefolder:{tmp_path / 'images'}",
+            "--model",
+            "resnet8",
+            "--epochs",
+            "1",
+            "--batch-size",
+            "4",
+        ),
+    ]
+
+
+def test_runs_together_in_this_process(small, tmp_path, capsys):
+    assert main([*small, "--together", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "2 done, 0 failed" in said and said.count("epoch 1/1") == 2
+    results = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")]
+    assert [result["device"]["jobs"] for result in results] == [2, 2]
+    assert main([*small, "--together", "2"]) == 0
+    assert "2 runs, 2 of them done already" in capsys.readouterr().out
+
+
+def test_together_a_failure_is_logged_and_another_sweep_is_waited_for(small, capsys, monkeypatch):
+    tries = []
+
+    def train_together(runs, at_once, **options):
+        tries.append(len(runs))
+        if len(tries) == 1:
+            return [FolderLockedError("in use"), TrainingDivergedError("the loss is nan")]
+        return [None]
+
+    monkeypatch.setattr("fsft.training.train_together", train_together)
+    assert main([*small, "--together", "2"]) == 1
+    said = capsys.readouterr().out
+    assert tries == [2, 1] and "1 done, 1 failed" in said
+    assert "said last: fsft.loop.TrainingDivergedError: the loss is nan" in said
+
+
+def test_together_a_stop_has_the_signals_status(small, capsys, monkeypatch):
+    tiny.stop_after(monkeypatch, 1)
+    assert main([*small, "--together", "2"]) == 128 + signal.SIGTERM
+    assert "the same command goes on from here" in capsys.readouterr().out
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--together", "0"], "--together of at least 1, found 0"),
+        (["--together", "2", "--jobs", "2"], "expected --together, or --jobs and --gpus"),
+        (["--together", "2", "--gpus", "0"], "found both"),
+    ],
+)
+def test_together_and_other_processes_exclude_each_other(small, more, said, capsys):
+    assert main([*small, *more]) == 2 and said in capsys.readouterr().err
 
 
 def write_images(folder):

@@ -8,15 +8,20 @@ from torch.nn import functional as F
 
 from fsft import JointNet, JointOutput, backbone, joint_loss, train
 from fsft.augment import cutout, cutout_centers, mixup, mixup_plan
-from fsft.batches import EpochBatches
+from fsft.batches import crop_and_flip, draws_of_step, epoch_draws, finished_batch
 
 SETS = tiny.data()
 STATISTICS = (torch.full((3,), 0.5), torch.full((3,), 0.25))
 
 
 def epoch_batches(epoch=0, seed=0, **changes):
+    """All batches of an epoch, and its draws."""
     recipe = tiny.recipe("baseline", **changes)
-    return EpochBatches(recipe, SETS[0].images, SETS[0].labels, STATISTICS, seed, epoch)
+    tables, batches = epoch_draws(recipe, len(SETS[0]), 16, seed, epoch), []
+    for step in range(len(tables["order"])):
+        draws = draws_of_step(tables, torch.tensor([step]))
+        batches.append(finished_batch(recipe, STATISTICS, draws, *crop_and_flip(SETS[0].images, SETS[0].labels, draws)))
+    return batches, tables
 
 
 def authors_cutout(image, row, column, length):
@@ -60,7 +65,7 @@ def test_cutout_leaves_its_input_and_the_memory_format():
     images = torch.ones(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
     out = cutout(images, torch.tensor([[0, 0], [4, 4]]), 4)
     assert images.all() and out.is_contiguous(memory_format=torch.channels_last)
-    mixed = epoch_batches(augment=("crop", "flip", "cutout", "mixup"))[0].images
+    mixed = epoch_batches(augment=("crop", "flip", "cutout", "mixup"))[0][0].images
     assert mixed.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -94,7 +99,8 @@ def test_draws_are_a_function_of_seed_and_epoch(seed, epoch):
 
 
 def test_cutout_comes_after_normalization_and_changes_nothing_else():
-    plain, cut = epoch_batches()[1], epoch_batches(augment=("crop", "flip", "cutout"), cutout_length=6)[1]
+    plain = epoch_batches()[0][1]
+    cut = epoch_batches(augment=("crop", "flip", "cutout"), cutout_length=6)[0][1]
     hole = (cut.images != plain.images).any(1)
     assert torch.equal(cut.targets[0][0], plain.targets[0][0])
     assert all(9 <= area <= 36 for area in hole.sum((1, 2)))
@@ -102,10 +108,10 @@ def test_cutout_comes_after_normalization_and_changes_nothing_else():
 
 
 def test_mixup_blends_the_batch_that_would_have_been():
-    plain, mixed = epoch_batches(), epoch_batches(augment=("crop", "flip", "mixup"))
+    (plain, _), (mixed, tables) = epoch_batches(), epoch_batches(augment=("crop", "flip", "mixup"))
     for step in range(len(plain)):
         (labels, share), (partner_labels, rest) = mixed[step].targets
-        partner = mixed.finish.mixing.partner[step]
+        partner = tables["partner"][step]
         torch.testing.assert_close(share + rest, torch.tensor(1.0))
         assert torch.equal(labels, plain[step].targets[0][0]) and torch.equal(partner_labels, labels[partner])
         x = plain[step].images
@@ -115,7 +121,7 @@ def test_mixup_blends_the_batch_that_would_have_been():
 def test_mixed_joint_loss_keeps_the_mask_index():
     """Two cross-entropies for each view j: against (y, j) and against (partner's y, j)."""
     torch.manual_seed(0)
-    batch = epoch_batches(augment=("mixup",), batch_size=4)[0]
+    batch = epoch_batches(augment=("mixup",), batch_size=4)[0][0]
     net = JointNet(backbone("resnet8"), 4, taps=("layer3",), input_size=16)
     output = net(batch.images)
     (labels, share), (partner_labels, _) = batch.targets
@@ -129,7 +135,7 @@ def test_mixed_joint_loss_keeps_the_mask_index():
 
 
 def test_mixing_is_cross_entropy_with_soft_labels():
-    batch = epoch_batches(augment=("mixup",))[0]
+    batch = epoch_batches(augment=("mixup",))[0][0]
     logits = torch.randn(16, 4)
     (labels, share), (partner_labels, _) = batch.targets
     soft = share * F.one_hot(labels, 4) + (1 - share) * F.one_hot(partner_labels, 4)
@@ -146,8 +152,6 @@ def test_the_loop_trains_with_it(method, augment):
     assert losses[-1] < losses[0] and result["distance"]["augment"][1] == list(augment)
 
 
-def test_bad_shapes_and_steps():
+def test_bad_shapes():
     with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\) and centers \(B, 2\), found .*\(3, 2\)"):
         cutout(torch.ones(2, 3, 8, 8), torch.zeros(3, 2, dtype=torch.int64))
-    with pytest.raises(IndexError, match=r"expected a step in \[0, 4\), found 4"):
-        epoch_batches()[4]

@@ -10,7 +10,7 @@ import torch
 from fine_grained import declare_official, picture, write_cub
 
 from fsft import evaluate, predict_all, train
-from fsft.batches import EpochBatches, streamed_batches
+from fsft.batches import decoded_images, draws_of_step, epoch_draws, finished_batch
 from fsft.catalog import recipes
 from fsft.checkpoint import load_state
 from fsft.datasets.fileset import file_set
@@ -55,6 +55,14 @@ def uninterrupted(sets, tmp_path_factory):
     return tiny.comparable(run(sets, tmp_path_factory.mktemp("whole")))
 
 
+def batches(recipe, files, seed, epoch, first=0, workers=0):
+    """The finished batches of an epoch from step ``first`` on."""
+    tables = epoch_draws(recipe, len(files), files.image_size, seed, epoch)
+    decoded = decoded_images(recipe, files, tables["order"][first:], seed, epoch, workers, torch.device("cpu"))
+    for step, (images, labels) in enumerate(decoded, first):
+        yield finished_batch(recipe, HALF, draws_of_step(tables, torch.tensor([step])), images, labels)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_stopped_within_an_epoch_goes_on_to_the_same_bits(sets, tmp_path, monkeypatch, uninterrupted, workers):
     """Stops after 3 of 8 steps, one more, and two more, which is in the second epoch of four steps."""
@@ -67,13 +75,13 @@ def test_stopped_within_an_epoch_goes_on_to_the_same_bits(sets, tmp_path, monkey
 
 
 def test_whatever_the_start_the_batches_are_the_same(sets):
-    whole = list(streamed_batches(recipe(), sets[0], HALF, seed=3, epoch=1, workers=0))
-    rest = list(streamed_batches(recipe(), sets[0], HALF, seed=3, epoch=1, first=2, workers=1))
+    whole = list(batches(recipe(), sets[0], seed=3, epoch=1))
+    rest = list(batches(recipe(), sets[0], seed=3, epoch=1, first=2, workers=1))
     assert len(whole) == 4 and len(rest) == 2
     for batch, again in zip(whole[2:], rest, strict=True):
         assert torch.equal(batch.images, again.images)
         assert all(torch.equal(a, b) for a, b in zip(batch.targets[0], again.targets[0], strict=True))
-    other = next(streamed_batches(recipe(), sets[0], HALF, seed=3, epoch=2, workers=0))
+    other = next(batches(recipe(), sets[0], seed=3, epoch=2))
     assert not torch.equal(other.images, whole[0].images)
 
 
@@ -82,10 +90,12 @@ def test_streamed_and_whole_sets_differ_in_the_crop_alone(sets):
     files = sets[0]
     plain = recipe(augment=("cutout", "mixup"), cutout_length=5)
     decoded = torch.stack([image for image, _ in map(Samples(files, evaluation_transform(16)).__getitem__, range(24))])
-    expected = EpochBatches(plain, decoded, files.labels, HALF, 5, 2)
-    for step, batch in enumerate(streamed_batches(plain, files, HALF, seed=5, epoch=2, workers=0)):
-        assert torch.equal(batch.images, expected[step].images)
-        for (labels, share), (other, same) in zip(batch.targets, expected[step].targets, strict=True):
+    tables = epoch_draws(plain, 24, 16, seed=5, epoch=2)
+    for step, batch in enumerate(batches(plain, files, seed=5, epoch=2)):
+        draws = draws_of_step(tables, torch.tensor([step]))
+        expected = finished_batch(plain, HALF, draws, decoded[draws["order"]], files.labels[draws["order"]])
+        assert torch.equal(batch.images, expected.images)
+        for (labels, share), (other, same) in zip(batch.targets, expected.targets, strict=True):
             assert torch.equal(labels, other) and share == same
 
 

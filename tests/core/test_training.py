@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 
+import fsft.loop
 import fsft.training
 from fsft import load_dataset, train
 from fsft.checkpoint import (
@@ -28,11 +29,11 @@ from fsft.networks import build, parameter_groups
 from fsft.runtime import files
 from fsft.runtime.files import FolderLockedError, folder_lock
 from fsft.runtime.record import read_result
-from fsft.training import load_weights, recipe_data
+from fsft.training import load_weights, recipe_data, train_together
 
 
 def run(folder, recipe=None, **options):
-    options = {"data": tiny.data(), "device": "cpu", "progress": "none", **options}
+    options = {"data": tiny.data(), "device": "cpu", "progress": "none", "checkpoint_seconds": 0.0, **options}
     return train(recipe or tiny.recipe(), 0, runs_dir=folder / "runs", results_dir=folder / "results", **options)
 
 
@@ -125,7 +126,8 @@ def test_ctrl_c_saves_and_leaves(tmp_path):
     _, status = os.waitpid(child, 0)
     assert os.WEXITSTATUS(status) == 3
     (folder,) = (tmp_path / "runs").iterdir()
-    assert load_newest_checkpoint(folder)["state"]["epoch"] >= 1
+    state = load_newest_checkpoint(folder)["state"]
+    assert 1 <= 4 * state["epoch"] + state["step"] < 4 * 2000
 
 
 @pytest.mark.parametrize("method", ["baseline", "fsft", "fsft-sd"])
@@ -236,9 +238,14 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_not_trained_again(
 
 
 def test_asked_to_stop_when_all_is_done_it_finishes(tmp_path, monkeypatch):
+    """The signal comes after the last evaluation."""
     recipe = tiny.recipe()
-    steps = len(tiny.data()[0]) // recipe.batch_size * recipe.epochs
-    tiny.stop_after(monkeypatch, steps)
+
+    def epoch(self, entry):
+        if entry["epoch"] == recipe.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("fsft.runtime.progress.ProgressReport.epoch", epoch)
     assert len(run(tmp_path, recipe).result["history"]) == recipe.epochs
 
 
@@ -419,20 +426,6 @@ def test_step_seeds_differ():
     assert len(seeds) == 3 * 10 * 40
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("compile", [False, True])
-def test_cuda_trains_and_resumes_to_the_same_bits(tmp_path, monkeypatch, compile):
-    on_gpu = {"device": "cuda", "compile": compile}
-    whole = run(tmp_path / "whole", **on_gpu).result
-    tiny.stop_after(monkeypatch, 6)
-    with pytest.raises(TrainingStoppedError):
-        run(tmp_path / "parts", **on_gpu)
-    monkeypatch.undo()
-    torch._dynamo.reset()  # as a new process would, compile anew
-    assert tiny.comparable(run(tmp_path / "parts", **on_gpu).result) == tiny.comparable(whole)
-
-
 def test_accuracy_on_the_training_set_every_tenth_epoch_and_at_the_end(tmp_path):
     result = run(tmp_path, tiny.recipe("fsft-sd", epochs=12, eval_every=5)).result
     history = result["history"]
@@ -447,3 +440,242 @@ def test_evaluating_less_often_changes_no_weight_and_no_digest(tmp_path):
     assert often.digest == seldom.digest and seldom.distance() == often.distance()
     digests = {run(tmp_path / str(r.eval_every), r).result["weights_sha256"] for r in (often, seldom)}
     assert len(digests) == 1
+
+
+# What a kill costs
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only when a test says so; returns the function that lets it."""
+    now = [1000.0]
+
+    def wait(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr("fsft.loop.time.perf_counter", lambda: now[0])
+    return wait
+
+
+def saved_places(monkeypatch):
+    """(epoch, step) of every checkpoint from here on."""
+    places = []
+
+    def save(folder, step, state):
+        places.append((state["state"]["epoch"], state["state"]["step"]))
+        save_checkpoint(folder, step, state)
+
+    monkeypatch.setattr("fsft.loop.save_checkpoint", save)
+    return places
+
+
+def test_it_saves_by_time_within_an_epoch_and_while_it_evaluates(tmp_path, monkeypatch, clock):
+    """Steps of 8 seconds: saved after the fourth, which is before the evaluation, and so on. A batch of it takes 40."""
+    places = saved_places(monkeypatch)
+    monkeypatch.setattr("fsft.runtime.progress.ProgressReport.step", lambda self: clock(8))
+    run(tmp_path / "a", tiny.recipe(epochs=2), checkpoint_seconds=30)
+    assert places == [(0, 4), (1, 4)]
+    places.clear()
+    run(tmp_path / "b", tiny.recipe(epochs=2), checkpoint_seconds=20)
+    assert places == [(0, 3), (1, 2)]
+
+    def slow(model, images, *, between, **options):
+        clock(40)
+        between()
+        return {"si": 50.0}
+
+    places.clear()
+    monkeypatch.setattr("fsft.loop.evaluate", slow)
+    run(tmp_path / "c", tiny.recipe(epochs=1), checkpoint_seconds=30)
+    assert places == [(0, 4)] * 3 and min(places) == (0, 4)
+
+
+def test_stopped_within_an_evaluation_it_saves_and_evaluates_again(tmp_path, uninterrupted, monkeypatch):
+    evaluate = fsft.loop.evaluate
+
+    def interrupted(model, images, *, batch_size=None, between, **options):
+        def between_batches():
+            os.kill(os.getpid(), signal.SIGTERM)
+            between()
+            pytest.fail("went on with the evaluation")
+
+        return evaluate(model, images, batch_size=5, between=between_batches, **options)
+
+    for epoch in (1, 1, 1):  # nothing is trained meanwhile
+        monkeypatch.setattr("fsft.loop.evaluate", interrupted)
+        with pytest.raises(TrainingStoppedError, match=f"in epoch {epoch} of 3 after 4 of 4 steps; saved in"):
+            run(tmp_path)
+        monkeypatch.undo()
+    finish_and_compare(tmp_path, uninterrupted[0])
+
+
+@pytest.mark.parametrize(("ignored", "status"), [(False, 128 + signal.SIGHUP), (True, None)])
+def test_a_terminal_that_closes_is_a_request_to_stop_unless_it_is_ignored(tmp_path, monkeypatch, ignored, status):
+    """As under nohup."""
+    monkeypatch.setattr("fsft.runtime.progress.ProgressReport.step", lambda self: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        if ignored:
+            assert len(run(tmp_path).result["history"]) == 3
+        else:
+            with pytest.raises(TrainingStoppedError, match="stopped by SIGHUP") as stopped:
+                run(tmp_path)
+            assert 128 + stopped.value.signal_number == status
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# Time, and what computed
+
+
+def test_the_clock_stops_when_the_device_has_done_the_steps(monkeypatch, clock):
+    """A device that is two seconds late; reading the loss waits for it."""
+    read = torch.Tensor.item
+
+    def wait_and_read(self):
+        clock(2)
+        return read(self)
+
+    monkeypatch.setattr(torch.Tensor, "item", wait_and_read)
+    result = train(tiny.recipe(), 0, data=tiny.data(), device="cpu", progress="none").result
+    assert [entry["seconds"] for entry in result["history"]] == [2, 2, 2] and result["seconds"] == 6
+    assert result["images_per_second"] == 64 / 2
+
+
+def test_time_spent_on_evaluation_and_on_files_is_not_time_of_training(tmp_path, monkeypatch, clock):
+    evaluate, save = fsft.loop.evaluate, fsft.loop.save_checkpoint
+    monkeypatch.setattr("fsft.runtime.progress.ProgressReport.step", lambda self: clock(1))
+    monkeypatch.setattr("fsft.loop.evaluate", lambda *a, **k: (clock(10), evaluate(*a, **k))[1])
+    monkeypatch.setattr("fsft.loop.save_checkpoint", lambda *a: (clock(100), save(*a)))
+    result = run(tmp_path, tiny.recipe(epochs=2)).result
+    assert [entry["seconds"] for entry in result["history"]] == [4, 4]
+    assert result["seconds"] == 4 + 10 + 4 + 20 == result["stretches"][0]["seconds"]  # at the end two evaluations
+
+
+def interrupted_run(folder, monkeypatch, steps=6, **environment):
+    tiny.stop_after(monkeypatch, steps)
+    with pytest.raises(TrainingStoppedError):
+        run(folder)
+    monkeypatch.undo()
+    real = fsft.loop.environment
+    monkeypatch.setattr("fsft.loop.environment", lambda *arguments: real(*arguments) | environment)
+
+
+def test_every_stretch_is_recorded_and_a_change_is_said(tmp_path, monkeypatch, capsys):
+    interrupted_run(tmp_path, monkeypatch, threads=64, git={"commit": "abc", "dirty": False})
+    result = run(tmp_path, progress="lines").result
+    said = [line for line in capsys.readouterr().out.splitlines() if "other conditions" in line]
+    assert len(said) == 1 and f"threads {torch.get_num_threads()}, now 64" in said[0] and "now abc" in said[0]
+    first, second = result["stretches"]
+    assert (first["begin"], first["end"]) == ([0, 0], [1, 2]) and (second["begin"], second["end"]) == ([1, 2], [3, 0])
+    assert first["threads"] == torch.get_num_threads() and second["threads"] == 64 and first["precision"]
+    assert {"device", "versions", "git"} <= set(first) and first["seconds"] + second["seconds"] > 0
+    assert result["threads"] == 64 and result["git"]["commit"] == "abc"  # of the last
+    assert result["images_per_second"] is None and verify(tmp_path / "results") == []
+
+
+def test_a_run_that_goes_on_as_it_began_is_one_stretch(tmp_path, monkeypatch, capsys):
+    interrupted_run(tmp_path, monkeypatch)
+    result = run(tmp_path, progress="lines").result
+    (only,) = result["stretches"]
+    assert (only["begin"], only["end"]) == ([0, 0], [3, 0]) and result["images_per_second"] > 0
+    said = capsys.readouterr().out
+    assert "resuming after epoch 1 of 3 and 2 steps" in said and "other conditions" not in said
+
+
+def test_a_checkpoint_from_before_there_were_stretches_claims_no_speed(tmp_path, monkeypatch):
+    interrupted_run(tmp_path, monkeypatch)
+    (path,) = tmp_path.glob("runs/*/checkpoint-000000006.pt")
+    saved = load_state(path)
+    del saved["state"]["stretches"]
+    save_state(path, saved)
+    result = run(tmp_path).result
+    assert [part["begin"] for part in result["stretches"]] == [[1, 2]] and result["images_per_second"] is None
+
+
+def test_torchs_random_state_is_left_as_it_was():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(tiny.recipe("fsft", model="wrn10-1", epochs=1), 0, data=tiny.data(), device="cpu", progress="none")
+    assert torch.equal(torch.rand(3), expected)
+
+
+# Several runs in one process
+
+TOGETHER = [(tiny.recipe("fsft-sd"), 0), (tiny.recipe("baseline", epochs=2), 1), (tiny.recipe(model="wrn10-1"), 2)]
+
+
+def together(runs, folder, at_once=None, **options):
+    folders = {"runs_dir": folder / "runs", "results_dir": folder / "results"}
+    return train_together(
+        runs,
+        at_once,
+        device="cpu",
+        progress="none",
+        **{"data": tiny.data(), "checkpoint_seconds": 0.0, **folders, **options},
+    )
+
+
+@pytest.fixture(scope="module")
+def alone():
+    options = {"data": tiny.data(), "device": "cpu", "progress": "none"}
+    return [tiny.comparable(train(recipe, seed, **options).result) for recipe, seed in TOGETHER]
+
+
+@pytest.mark.parametrize("at_once", [None, 2])
+def test_runs_in_one_process_have_the_bits_they_have_alone(tmp_path, alone, at_once):
+    found = together(TOGETHER, tmp_path, at_once)
+    assert [tiny.comparable(run.result) for run in found] == alone
+    assert {run.result["device"]["jobs"] for run in found} == {at_once or 3}
+    assert len(list((tmp_path / "results").glob("*.json"))) == 3
+    again = together(TOGETHER, tmp_path)
+    assert [run.result["finished"] for run in again] == [run.result["finished"] for run in found]
+
+
+def test_runs_in_one_process_stop_and_go_on(tmp_path, alone, monkeypatch):
+    for steps in (4, 1, 7):
+        tiny.stop_after(monkeypatch, steps)
+        outcomes = together(TOGETHER, tmp_path, at_once=2)
+        monkeypatch.undo()
+        assert all(isinstance(outcome, TrainingStoppedError) for outcome in outcomes)
+    assert "began" in str(outcomes[2])  # it had to wait
+    assert [tiny.comparable(run.result) for run in together(TOGETHER, tmp_path)] == alone
+
+
+def test_one_that_fails_does_not_end_the_others(tmp_path, alone, monkeypatch):
+    """Diverged, locked, without data of its own kind, and wrongly asked for; and a run that is fine."""
+    rate = fsft.recipe.Recipe.learning_rate
+    monkeypatch.setattr(
+        "fsft.recipe.Recipe.learning_rate", lambda self, progress: math.inf if self.beta == 2 else rate(self, progress)
+    )
+    bad, locked = tiny.recipe(beta=2.0), tiny.recipe(beta=3.0)
+    with folder_lock(tmp_path / "runs" / locked.run_name(0)):
+        outcomes = together(
+            [(bad, 0), (locked, 0), (tiny.recipe(batch_size=65), 0), ("fsft", 0), TOGETHER[0]], tmp_path
+        )
+    kinds = [TrainingDivergedError, FolderLockedError, ValueError, TypeError]
+    assert [type(outcome) for outcome in outcomes[:-1]] == kinds
+    assert tiny.comparable(outcomes[-1].result) == alone[0]
+
+
+def test_runs_with_the_same_data_share_it(monkeypatch):
+    loaded, seen = [], []
+    init = fsft.training.Loop.__init__
+
+    def note(self, recipe, identity, train_set, test_set, *more):
+        init(self, recipe, identity, train_set, test_set, *more)
+        seen.append(self.images.data_ptr())
+
+    monkeypatch.setattr(fsft.training.Loop, "__init__", note)
+    monkeypatch.setattr(
+        fsft.training, "recipe_data", lambda recipe, data_dir: loaded.append(recipe.dataset) or tiny.data()
+    )
+    recipes = [tiny.recipe(), tiny.recipe("baseline"), tiny.recipe(dataset="photodigits")]
+    train_together([(recipe, 0) for recipe in recipes], device="cpu", progress="none", max_steps=1)
+    assert loaded == ["cifar100", "photodigits"] and seen[0] == seen[1] != seen[2]
+
+
+def test_an_unknown_option_is_an_error():
+    with pytest.raises(TypeError, match="compile"):
+        train_together([(tiny.recipe(), 0)], compile=True)

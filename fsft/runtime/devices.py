@@ -1,0 +1,50 @@
+"""Which device computes, in which precision, and that it computes the same bits every time."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """The device of that name; None takes the GPU if there is one.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device is None:
+        return torch.device("cuda" if gpus else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"expected a device such as cpu, cuda or cuda:1, found {str(device)!r}") from None
+    if found.type == "cuda" and (found.index or 0) >= gpus:
+        raise ValueError(f"expected one of the {gpus} GPUs that PyTorch sees here, found {str(device)!r}: try cpu")
+    return found
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """``auto`` becomes ``bf16`` where the device computes in it natively, else ``fp32``."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"expected precision to be one of {PRECISIONS}, found {precision!r}")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Choose kernels that give the same bits every time; the CPU's do so anyway for a fixed number of threads.
+
+    And let ``fp32`` mean it: by default PyTorch computes float32 convolutions in TF32 where the GPU has it.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
