@@ -252,7 +252,7 @@ class Loop:
         )
 
     def result(self) -> dict[str, Any]:
-        """What the result file says, see the schema in :mod:`fsft.evidence.ledger`."""
+        """What the result file says, see :mod:`fsft.runtime.schema`."""
         history, state = self.state.history, self.state
         train_seconds = sum(entry["seconds"] for entry in history)
         images = len(history) * self.steps_per_epoch * self.recipe.batch_size if self.max_steps is None else 0
