@@ -20,6 +20,7 @@ from fsft.evidence.comparison import Quantity, difference, quantity
 from fsft.evidence.ledger import Ledger, Run, accuracy_curves
 from fsft.evidence.statistics import Difference, bootstrap_difference, summarize, welch
 from fsft.maps.scorefile import MapScores
+from fsft.methods import METHODS
 from fsft.recipe import Recipe
 
 NOT_RUN, NOT_OFFERED = "not run", "–"
@@ -27,21 +28,19 @@ NOT_RUN, NOT_OFFERED = "not run", "–"
 # Chapter 6: minutes of real training on real images say whether a method trains at all, and nothing about the paper's
 # numbers.
 
-SHORT_RUNS = {
-    "baseline": "Baseline",
-    "fsft": "FSFT",
-    "fsft-sd": "FSFT with student",
-    "cutout": "Cutout",
-    "cutout+fsft": "Cutout + FSFT",
-    "mixup": "Mixup",
-    "mixup+fsft": "Mixup + FSFT",
-    "sla": "SLA",
-    "sla-sd": "SLA with student",
-    "sla+fsft": "SLA + FSFT",
-    "after-layer1": "masks after layer 1",
-    "after-layer2": "masks after layer 2",
-    "after-layer3": "masks after layer 3",
-}
+SHORT_RUNS = (
+    "baseline",
+    "fsft",
+    "fsft-sd",
+    "cutout",
+    "cutout+fsft",
+    "mixup",
+    "mixup+fsft",
+    "sla",
+    "sla-sd",
+    "sla+fsft",
+)
+SHORT_RUNS += ("after-layer1", "after-layer2", "after-layer3")
 # By column: the modes that it holds, of which a network has at most one.
 _COLUMNS = {
     "single (%)": ("baseline", "si"),
@@ -64,9 +63,11 @@ def short_frame(ledger: Ledger, family: str) -> pd.DataFrame:
     ``family`` is ``cpu/short-cifar100`` or ``cpu/short-tiny-imagenet``.
     """
     rows = []
-    for method, name in SHORT_RUNS.items():
+    for method in SHORT_RUNS:
         recipe = recipes[f"{family}/{method}"]
-        row: dict[str, Any] = {"trained with": name, "runs": len(ledger.runs(recipe))}
+        added = [name.capitalize() for name in recipe.augment if name in ("cutout", "mixup")]
+        parts = [*added, *([] if method in ("cutout", "mixup") else [METHODS[recipe.method].label])]
+        row: dict[str, Any] = {"trained with": " + ".join(parts), "runs": len(ledger.runs(recipe))}
         row |= {column: _short_cell(ledger, recipe, modes) for column, modes in _COLUMNS.items()}
         row["best epoch, single (%)"] = _short_cell(ledger, recipe, _COLUMNS["single (%)"], "best")
         rows.append(row)

@@ -15,6 +15,7 @@ from fsft.catalog import recipes
 from fsft.evidence import paper
 from fsft.evidence.ledger import Ledger, Run
 from fsft.evidence.statistics import Difference, Summary, compare, contrast, paired, summarize, welch
+from fsft.methods import METHODS
 from fsft.recipe import NO_TRAINING, Recipe
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run")
@@ -248,8 +249,9 @@ def gains(ledger: Ledger) -> list[Gain]:
         if recipe.method == "baseline":
             continue
         baseline = baselines.get(recipe_key(recipe, *METHOD_FIELDS))
-        if recipe.method.endswith("-sd"):
-            plain = replace(recipe, method=recipe.method.removesuffix("-sd"), temperature=1.0)
+        teaches = METHODS[recipe.method].teaches
+        if teaches:
+            plain = replace(recipe, method=teaches, temperature=1.0)
             sides = [("sd", baseline, "baseline"), ("sd", plain, "si")]
         else:
             sides = [("si", baseline, "baseline"), ("ag", baseline, "baseline"), ("ag", recipe, "si")]

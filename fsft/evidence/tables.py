@@ -29,6 +29,7 @@ from fsft.evidence.comparison import (
 )
 from fsft.evidence.ledger import Ledger, Run
 from fsft.evidence.statistics import Summary
+from fsft.methods import METHODS
 from fsft.recipe import Recipe
 
 NOTHING = "–"
@@ -209,10 +210,9 @@ def reduced_frame(ledger: Ledger) -> pd.DataFrame:
     rows: dict[str, dict[str, Any]] = {}
     runs: defaultdict[str, list[Run]] = defaultdict(list)
     for gain in reduced_gains(ledger):
-        family = gain.methods[0].removesuffix("-sd")  # one row for a method with and without self-distillation
-        scale = f"× {gain.recipe.head_lr_scale:g}"
-        key = f"{recipe_key(gain.recipe, *METHOD_FIELDS)} {family} {scale}"
-        method = family.replace("fsft", "FSFT").replace("sla", "SLA")
+        method = METHODS[gain.methods[0]].teaches or gain.methods[0]  # one row with and without self-distillation
+        method, scale = METHODS[method].label, f"× {gain.recipe.head_lr_scale:g}"
+        key = f"{recipe_key(gain.recipe, *METHOD_FIELDS)} {method} {scale}"
         row = rows.setdefault(key, _setting(gain.recipe) | {"Method": method, "Rate of the heads": scale})
         note = "(one seed)" if gain.difference.low is None else gain.difference.interval
         row[gain.modes[0].upper()] = unbroken(f"{gain.difference.gain:+.2f} {note}")

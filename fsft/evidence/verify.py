@@ -20,12 +20,12 @@ from fsft.catalog import recipes
 from fsft.evidence import probes
 from fsft.evidence.probes import read_probe
 from fsft.maps.scorefile import FOLDER, check_map_scores
+from fsft.methods import METHODS
 from fsft.recipe import Recipe
 from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, parse
 from fsft.runtime.schema import check_schema
 
 LARGEST = 2000  # layers or widening of a network that is built to count its parameters
-JOINED_LATER = {"ag-logits"}  # inference modes that older runs were not evaluated in
 
 
 def verify(directory: str | Path | None = None, runs_dir: str | Path | None = None) -> list[str]:
@@ -152,40 +152,39 @@ def _check_rates(result: Result, recipe: Recipe) -> Iterator[str]:
 
 
 def _check_network(result: Result, recipe: Recipe) -> Iterator[str]:
+    """Inference modes and parameters against the method and the network."""
+    method = METHODS[recipe.method]
+    modes = {"si", "ag-last"} if method.joint else {"baseline"}
+    modes |= {"ag"} if method.joint and method.taps == 2 else set()
+    modes |= {"sd"} if method.teaches else set()
+    later = {"ag-logits"} if "ag" in modes else set()  # older runs were not evaluated in it
+    if not modes <= result["last"].keys() <= modes | later:
+        yield f"field last: expected the modes {sorted(modes)} of method {recipe.method}, found {[*result['last']]}"
     if max(map(int, re.findall(r"\d+", recipe.model)), default=0) > LARGEST:
         yield f"field recipe.model: expected at most {LARGEST} layers, found {recipe.model}"
         return
     try:
-        two, each, modes = _network(recipe)
+        two, each = _parameters(recipe.model, recipe.block, recipe.shortcut, recipe.method, recipe.masks)
     except ValueError as error:
         yield f"field recipe.model: {error}"
         return
-    if not modes - JOINED_LATER <= result["last"].keys() <= modes:
-        yield f"field last: expected the modes {sorted(modes)} of method {recipe.method}, found {[*result['last']]}"
     rest = result["parameters"] - two
     if rest < -each or rest % each:
         yield f"field parameters: expected {two} and {each} more for each class above two, found {result['parameters']}"
 
 
-def _network(recipe: Recipe) -> tuple[int, int, frozenset[str]]:
-    """Parameters with two classes and for each more, and inference modes, of the recipe's network."""
-    # All else is the same for every network, so that each is built once.
-    names = ("model", "block", "shortcut", "method", "masks")
-    return _built(Recipe(name="any", **{name: getattr(recipe, name) for name in names}))
-
-
 @cache
-def _built(recipe: Recipe) -> tuple[int, int, frozenset[str]]:
+def _parameters(model: str, block: str, shortcut: str, method: str, masks: str) -> tuple[int, int]:
+    """How many parameters a network has with two classes, and how many more for each further class."""
     import torch
 
-    from fsft.framework import JointOutput, modes
-    from fsft.methods import build
+    from fsft.networks import build
 
+    recipe = Recipe(name="any", model=model, block=block, shortcut=shortcut, method=method, masks=masks)
     with torch.device("meta"):  # shapes without numbers
-        networks = [build(recipe, classes, input_size=96).eval() for classes in (2, 3)]
-        output = networks[0](torch.zeros(1, 3, 96, 96))
+        networks = [build(recipe, classes) for classes in (2, 3)]
     two, three = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
-    return two, three - two, frozenset(modes(output) if isinstance(output, JointOutput) else ("baseline",))
+    return two, three - two
 
 
 def _check_weights(result: Result, path: Path, runs_dir: str | Path | None) -> list[str]:

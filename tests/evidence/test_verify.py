@@ -11,7 +11,7 @@ from fake_runs import fake_result, path_of, save
 from fsft.catalog import recipes
 from fsft.evidence.ledger import load_results
 from fsft.evidence.verify import verify
-from fsft.methods import build
+from fsft.networks import build
 from fsft.runtime.record import canonical_digest, write_result
 
 SHORT = recipes["table1/resnet56/fsft"].reduced(epochs=8)
@@ -145,7 +145,7 @@ def test_a_copied_seed_is_noticed(tmp_path: Path) -> None:
         (("history", 0, "test", "si"), 44.999, "epoch 1, test.si: expected a number of 10000 images in percent"),
         (("history", 0, "train"), {"si": 50.0}, "epoch 1: expected the accuracy of si, ag-last, ag in train"),
         (("history", 0, "train"), {"si": 50.01, "ag-last": 50.0, "ag": 50.0}, "train.si: expected a number of 5000"),
-        (("last", "sd"), 50.0, "expected the modes ['ag', 'ag-last', 'ag-logits', 'si'] of method fsft, found"),
+        (("last", "sd"), 50.0, "expected the modes ['ag', 'ag-last', 'si'] of method fsft, found"),
         (("recipe", "model"), "resnet99999999998", "field recipe.model: expected at most 2000 layers"),
         (("recipe", "model"), "resnet57", "field recipe.model: expected a depth"),
         (("recipe", "epochs"), 10**15, "field history: expected the epochs 1 to 1000000000000000"),
