@@ -28,7 +28,7 @@ NOT_RUN, NOT_OFFERED = "not run", "–"
 # Chapter 6: minutes of real training on real images say whether a method trains at all, and nothing about the paper's
 # numbers.
 
-SHORT_RUNS = (
+SHORT_RUNS: tuple[str, ...] = (
     "baseline",
     "fsft",
     "fsft-sd",
@@ -39,8 +39,8 @@ SHORT_RUNS = (
     "sla",
     "sla-sd",
     "sla+fsft",
+    *(f"after-layer{number}" for number in (1, 2, 3)),
 )
-SHORT_RUNS += ("after-layer1", "after-layer2", "after-layer3")
 # By column: the modes that it holds, of which a network has at most one.
 _COLUMNS = {
     "single (%)": ("baseline", "si"),

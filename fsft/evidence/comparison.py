@@ -119,9 +119,8 @@ def difference(ledger: Ledger, a: tuple[Recipe, str], b: tuple[Recipe, str]) -> 
 def quantity(key: str) -> Quantity:
     """What a cell of the paper (`paper.cells`) says, and what to read off the runs of its recipe."""
     cell = paper.cells[key]
-    printed = None if cell.mean is None else Summary(cell.mean, cell.sd, cell.n)
-    reference = recipes[cell.reference] if " " in cell.quantity else None  # an overhead, or a relative gain
-    return Quantity(recipes[cell.recipe], cell.mode, cell.quantity, reference, printed)
+    reference = recipes[paper.REFERENCE] if " " in cell.quantity else None  # an overhead, or a relative gain
+    return Quantity(recipes[cell.recipe], cell.mode, cell.quantity, reference, cell.printed)
 
 
 @dataclass(frozen=True)

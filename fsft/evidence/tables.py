@@ -162,12 +162,11 @@ def table_frame(ledger: Ledger, table: str) -> pd.DataFrame:
     for cell in (cell for cell in paper.cells.values() if cell.table == table):
         found = compare_cell(cell, ledger)
         digits = _DIGITS[cell.quantity]
-        printed = None if cell.mean is None else Summary(cell.mean, cell.sd, cell.n)
         rows.append(
             {
                 "Row": cell.row,
                 "Number": cell.column,
-                "Paper": _summary(printed, digits, "no number"),
+                "Paper": _summary(cell.printed, digits, "no number"),
                 "Ours, last epoch": _summary(found.last, digits),
                 "Verdict": found.verdict + (f" ({found.note})" if found.note else ""),
                 "Best epoch": _summary(found.best, digits),
