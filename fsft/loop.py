@@ -319,7 +319,7 @@ class Loop:
         )
 
     def result(self) -> dict[str, Any]:
-        """What the result file says, see the schema in :mod:`fsft.evidence.ledger`."""
+        """What the result file says, see :mod:`fsft.runtime.schema`."""
         history, state = self.state.history, self.state
         seconds = sum(entry["seconds"] for entry in history)
         known = self.max_steps is None and one_machine(state.stretches)

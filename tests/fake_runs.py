@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from fsft.catalog import recipes
+from fsft.evidence.ledger import Ledger, Run
 from fsft.recipe import Recipe
 from fsft.runtime.record import write_result
 
@@ -16,13 +18,15 @@ def fake_result(recipe: str | Recipe, seed: int = 0, **accuracy: float) -> dict[
     """A consistent result whose last epoch has the given accuracies; the best epoch is the one before, 0.5 higher."""
     recipe = recipes[recipe] if isinstance(recipe, str) else recipe
     accuracy = accuracy or {"baseline": 50.0}
+    steps = 50_000 // recipe.batch_size
     best_epoch = max(1, recipe.epochs - 1)
     history = []
     for epoch in range(1, recipe.epochs + 1):
         shift = 0.5 if epoch == best_epoch and epoch < recipe.epochs else 0.0
         shift -= 10.0 if epoch < best_epoch else 0.0
         test = {mode.replace("_", "-"): value + shift for mode, value in accuracy.items()}
-        history.append({"epoch": epoch, "lr": 0.1, "train_loss": 1.5, "test": test, "seconds": 2.0})
+        rate = recipe.learning_rate((epoch * steps - 1) / (recipe.epochs * steps))
+        history.append({"epoch": epoch, "lr": rate, "train_loss": 1.5, "test": test, "seconds": 2.0})
     peak = history[best_epoch - 1]
     return {
         "schema": 1,
@@ -44,21 +48,25 @@ def fake_result(recipe: str | Recipe, seed: int = 0, **accuracy: float) -> dict[
         "threads": 2,
         "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
         "data": {"train_sha256": "a" * 64, "test_sha256": "b" * 64, "train_images": 50_000, "test_images": 10_000},
-        "weights_sha256": "c" * 64,
+        "weights_sha256": hashlib.sha256(f"{recipe.digest} {seed}".encode()).hexdigest(),
         "finished": "2026-11-23T10:00:00+00:00",
     }
+
+
+def path_of(folder: Path, result: dict[str, Any]) -> Path:
+    return folder / f"{result['slug']}-seed{result['seed']}.json"
 
 
 def save(folder: Path, *results: dict[str, Any]) -> Path:
     """Write results into a folder under their proper names."""
     for result in results:
-        write_result(folder / f"{result['slug']}-seed{result['seed']}.json", result)
+        write_result(path_of(folder, result), result)
     return folder
 
 
-def with_file(*results: dict[str, Any]) -> list[dict[str, Any]]:
+def ledger_of(*results: dict[str, Any], probes: tuple[dict[str, Any], ...] = ()) -> Ledger:
     """A ledger as `load_results` returns it, without the disk."""
-    return [{**result, "file": f"{result['slug']}-seed{result['seed']}.json"} for result in results]
+    return Ledger([Run.of(result, path_of(Path(), result).name) for result in results], probes)
 
 
 def seeds(recipe: str | Recipe, **accuracies: tuple[float, ...]) -> list[dict[str, Any]]:

@@ -51,20 +51,20 @@ def test_files_that_are_linked_exist():
 
 def test_printed_accuracies_are_those_of_the_result_files():
     """Each number that the README shows comes from a run."""
-    results = {(r["recipe_name"], r["seed"]): r for r in load_results(ROOT / "results")}
+    results = {(run.recipe.name, run.seed): run for run in load_results(ROOT / "results")}
     shown = re.findall(r"^(\S+), seed (\d+): test accuracy\n((?:  .*\n)+)", README, re.M)
     assert len(shown) >= 2
     for name, seed, lines in shown:
         result = results[name, int(seed)]
         pattern = r"(\S+) +last epoch ([\d.]+) %, best ([\d.]+) % \(epoch (\d+)\)"
         for mode, last, best, epoch in re.findall(pattern, lines):
-            assert float(last) == result["last"][mode]
-            assert (float(best), int(epoch)) == (result["best"][mode]["accuracy"], result["best"][mode]["epoch"])
+            assert float(last) == result.last[mode]
+            assert (float(best), int(epoch)) == (result.best[mode]["accuracy"], result.best[mode]["epoch"])
     for slug, seed, epoch, accuracies in re.findall(
         r"^(\S+)-seed(\d): epoch (\d+)/\d+, loss [\d.]+, (.*), \d", README, re.M
     ):
-        (result,) = [r for r in results.values() if (r["slug"], r["seed"]) == (slug, int(seed))]
-        tested = result["history"][int(epoch) - 1]["test"]
+        (result,) = [run for run in results.values() if run.file == f"{slug}-seed{seed}.json"]
+        tested = result.history[int(epoch) - 1]["test"]
         assert accuracies == ", ".join(f"{mode} {value:.2f} %" for mode, value in tested.items())
 
 

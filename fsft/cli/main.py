@@ -392,7 +392,7 @@ def handle_data(options: argparse.Namespace) -> int:
 
 
 def verify_results(options: argparse.Namespace) -> int:
-    from fsft.evidence.ledger import verify
+    from fsft.evidence.verify import verify
 
     if not options.results_dir.is_dir():
         raise FileNotFoundError(f"expected a folder of results, found no {options.results_dir}: give --results-dir")

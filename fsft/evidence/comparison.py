@@ -1,30 +1,126 @@
 """Our runs beside the paper's numbers, and runs beside runs.
 
-Only runs of the paper's own recipe, at no distance from it, are set against a printed number. Every other run is
-a reduced run: it is compared with the runs that had the same budget (equal recipes but for the method), and its
-words say so.
+Only runs of the paper's own recipe are set against a printed number. Every other run is a reduced run: it is compared
+with the runs that had the same budget (equal recipes but for the method), and its words say so.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from functools import cache
 
+from fsft.catalog import recipes
 from fsft.evidence import paper
-from fsft.evidence.ledger import Ledger, Result
-from fsft.evidence.statistics import Difference, Summary, compare, paired, summarize, welch
-from fsft.recipe import Recipe
+from fsft.evidence.ledger import Ledger, Run
+from fsft.evidence.statistics import Difference, Summary, compare, contrast, paired, summarize, welch
+from fsft.methods import METHODS
+from fsft.recipe import NO_TRAINING, Recipe
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run")
-WORDS = {True: "reproduced", False: "not reproduced", None: "inconclusive"}
+WORDS = {True: VERDICTS[0], False: VERDICTS[1], None: VERDICTS[2]}
 TOLERANCE = 1.0  # percentage points of accuracy
 OVERHEAD_TOLERANCE = 5.0  # percentage points of the baseline's cost, or a tenth of the overhead if that is more
 DEVICE_BOUND = ("memory", "time")
 # What a method has and the baseline has not: runs that differ only here had the same budget.
-METHOD_FIELDS = ("method", "beta", "head_lr_scale", "masks")
-NAMES = ("name", "origin")
+METHOD_FIELDS = ("method", "beta", "head_lr_scale", "masks", "temperature")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What to read off the runs of a recipe: the accuracy in an inference mode, or another quantity of `paper.Cell`.
+
+    Overheads and relative gains are percentages of `reference`, the baseline. `printed` is the paper's number.
+    """
+
+    recipe: Recipe
+    mode: str
+    kind: str = "accuracy"
+    reference: Recipe | None = None
+    printed: Summary | None = None
+
+    def values(self, ledger: Ledger, epoch: str = "last") -> dict[int, float]:
+        """Our values by seed; `epoch` is "last" or "best".
+
+        A percentage of the baseline is one of its run with the same seed, so that its spread enters too, or of the mean
+        of its runs where that seed has none. For costs only runs on the same device count.
+        """
+        values = {}
+        for run in ledger.runs(self.recipe):
+            value = _value(run, self.kind, self.mode, epoch)
+            if value is not None and self.reference is not None:
+                peers = [peer for peer in ledger.runs(self.reference) if self._comparable(peer, run)]
+                found = {peer.seed: _value(peer, self.kind, "baseline", epoch) for peer in peers}
+                usable = {seed: number for seed, number in found.items() if number}
+                base = usable.get(run.seed) or (summarize(list(usable.values())).mean if usable else None)
+                value = 100 * (value / base - 1) if base else None
+            if value is not None:
+                values[run.seed] = value
+        return values
+
+    def _comparable(self, peer: Run, run: Run) -> bool:
+        """Whether two runs may be set against each other: costs only where the same device computed in the same way."""
+        ways = [[device_name(one), one.raw.get("precision"), bool(one.raw.get("compiled"))] for one in (peer, run)]
+        return self.kind == "relative gain" or ways[0] == ways[1]
+
+
+def _value(run: Run, kind: str, mode: str, epoch: str) -> float | None:
+    if kind.startswith("memory"):  # on a CPU, the process's memory says little about the method
+        return run.raw["peak_memory_mib"] if run.device.get("type") == "cuda" else None
+    if kind.startswith("time"):
+        rate = None if run.device.get("jobs", 1) > 1 else run.raw["images_per_second"]  # others slowed it down
+        return run.recipe.batch_size / rate if rate else None
+    return run.last.get(mode) if epoch == "last" else run.best.get(mode, {}).get("accuracy")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A comparison: the sum of the quantities `plus` minus that of `minus`.
+
+    One on each side are a difference, two a difference of differences; one alone is set against zero.
+    """
+
+    plus: tuple[Quantity, ...]
+    minus: tuple[Quantity, ...] = ()
+
+    def observed(self, ledger: Ledger) -> Difference | None:
+        """What our runs say; None where one of the quantities has no run.
+
+        The interval is paired when both quantities come from the same networks, and Welch's otherwise.
+        """
+        read = [quantity.values(ledger) for quantity in (*self.plus, *self.minus)]
+        if not all(read):
+            return None
+        if len(self.plus) == len(self.minus) == 1:
+            found = compare(*read, same_runs=self.plus[0].recipe.digest == self.minus[0].recipe.digest)
+        else:
+            groups = [summarize(list(values.values())) for values in read]
+            found = contrast(groups[: len(self.plus)], groups[len(self.plus) :])
+        return found.exact() if self.plus[0].kind.startswith("memory") else found
+
+    def printed(self) -> Difference | None:
+        """What the paper's own printed mean ± sd say (n = 4); None where it prints no number."""
+        plus, minus = ([one.printed for one in side if one.printed] for side in (self.plus, self.minus))
+        complete = len(plus) == len(self.plus) and len(minus) == len(self.minus)
+        return contrast(plus, minus) if complete else None
+
+    def runs(self, ledger: Ledger) -> tuple[Run, ...]:
+        """The runs of all sides."""
+        return tuple(run for side in (*self.plus, *self.minus) for run in ledger.runs(side.recipe))
+
+
+def difference(ledger: Ledger, a: tuple[Recipe, str], b: tuple[Recipe, str]) -> Difference | None:
+    """Accuracy of recipe and mode a minus that of b, at the last epoch; None where a side has not run."""
+    return Contrast((Quantity(*a),), (Quantity(*b),)).observed(ledger)
+
+
+@cache
+def quantity(key: str) -> Quantity:
+    """What a cell of the paper (`paper.cells`) says, and what to read off the runs of its recipe."""
+    cell = paper.cells[key]
+    reference = recipes[paper.REFERENCE] if " " in cell.quantity else None  # an overhead, or a relative gain
+    return Quantity(recipes[cell.recipe], cell.mode, cell.quantity, reference, cell.printed)
 
 
 @dataclass(frozen=True)
@@ -41,108 +137,7 @@ class CellComparison:
     difference: Difference | None
     verdict: str
     note: str
-    runs: tuple[Result, ...]
-
-
-@dataclass(frozen=True)
-class Gain:
-    """The difference between two methods or inference modes, of runs with the same budget.
-
-    `recipe` and `distance` are those of the first side; `exact` says that it is the paper's own recipe. `paired` is
-    the difference within shared seeds, reported beside the interval that decides.
-    """
-
-    recipe: Mapping[str, Any]
-    distance: Mapping[str, Any]
-    exact: bool
-    label: str
-    modes: tuple[str, str]
-    methods: tuple[str, str]
-    difference: Difference
-    paired: Difference | None
-    runs: tuple[Result, ...]
-
-    @property
-    def usual_form(self) -> bool:
-        """Whether beta is 1 and the masks are the paper's: other weights and masks have chapters of their own."""
-        return bool(self.recipe["beta"] == 1 and self.recipe.get("masks", "quadrants") == "quadrants")
-
-    @property
-    def word(self) -> str:
-        """What the interval says: gain, loss, no clear difference, or that there is none."""
-        if self.difference.low is None or self.difference.high is None:
-            return "no interval"
-        if self.difference.low > 0:
-            return "gain"
-        return "loss" if self.difference.high < 0 else "no clear difference"
-
-    @property
-    def verdict(self) -> str:
-        """Such as "reduced: gain +1.20, interval [+0.31, +2.09]"; without "reduced" for the paper's recipe."""
-        prefix = "" if self.exact else "reduced: "
-        return f"{prefix}{self.word} {self.difference.gain:+.2f}, interval {self.difference.interval}"
-
-
-def exact_runs(ledger: Ledger, recipe: str) -> list[Result]:
-    """The runs of the paper's recipe of that name, at no distance from it."""
-    return [result for result in ledger if not result["distance"] and origin(result) == recipe]
-
-
-def is_exact(result: Result) -> bool:
-    """Whether a run used one of the paper's recipes as it is."""
-    return not result["distance"] and origin(result) in paper.recipe_names
-
-
-def origin(result: Result) -> str:
-    """The name of the paper's recipe that a run, perhaps reduced, derives from."""
-    return result["recipe"].get("origin") or result["recipe_name"]
-
-
-def observed(cell: paper.Cell, ledger: Ledger, epoch: str = "last") -> dict[int, float]:
-    """Our values of a cell by seed, from runs of exactly its recipe; `epoch` is "last" or "best".
-
-    Overheads and relative gains are percentages of the baseline: of its run with the same seed, so that its spread
-    enters too, or of the mean of its runs where that seed has none. For costs only runs on the same device count.
-    """
-    values = {}
-    for result in exact_runs(ledger, cell.recipe):
-        value = _quantity(result, cell, epoch)
-        if value is not None and " " in cell.quantity:  # relative to the baseline
-            peers = [peer for peer in exact_runs(ledger, cell.reference) if _comparable(peer, result, cell)]
-            reference = {peer["seed"]: _quantity(peer, cell, epoch, "baseline") for peer in peers}
-            usable = {seed: number for seed, number in reference.items() if number}
-            mean = summarize(list(usable.values())).mean if usable else None
-            base = usable.get(result["seed"], mean)
-            value = 100 * (value / base - 1) if base else None
-        if value is not None:
-            values[result["seed"]] = value
-    return values
-
-
-def _comparable(peer: Result, result: Result, cell: paper.Cell) -> bool:
-    """Whether two runs may be set against each other: costs only where the same device computed in the same way."""
-    way = ("precision", "compiled")
-    # Results have no ``compiled`` since steps are no longer compiled, which is what False meant.
-    same = device_name(peer) == device_name(result) and all(
-        (peer.get(key) or False) == (result.get(key) or False) for key in way
-    )
-    return cell.quantity == "relative gain" or same
-
-
-def _quantity(result: Result, cell: paper.Cell, epoch: str, mode: str | None = None) -> float | None:
-    if cell.quantity.startswith("memory"):  # on a CPU, the process's memory says little about the method
-        return result["peak_memory_mib"] if result["device"].get("type") == "cuda" else None
-    if cell.quantity.startswith("time"):
-        rate = None if result["device"].get("jobs", 1) > 1 else result["images_per_second"]  # others slowed it down
-        return result["recipe"]["batch_size"] / rate if rate else None
-    mode = mode or cell.mode
-    return result["last"].get(mode) if epoch == "last" else result["best"].get(mode, {}).get("accuracy")
-
-
-def device_name(result: Result) -> str:
-    """What computed, such as a GPU's or a processor's name."""
-    device = result["device"]
-    return str(device.get("name") or device.get("type") or "unknown device")
+    runs: tuple[Run, ...]
 
 
 def compare_cell(cell: paper.Cell, ledger: Ledger) -> CellComparison:
@@ -158,30 +153,81 @@ def compare_cell(cell: paper.Cell, ledger: Ledger) -> CellComparison:
     - "inconclusive": it straddles the tolerance, or there is none (one run), or the paper prints no number, or
       the number belongs to the paper's hardware.
 
-    A verdict on a number says nothing about a gain between two numbers: that is a claim, see `fsft.evidence.claims`.
+    A verdict on a number says nothing about a gain between two numbers: that is a claim, see
+    `fsft.evidence.assertions`.
     """
-    last, best = observed(cell, ledger), observed(cell, ledger, "best")
-    runs = tuple(result for result in exact_runs(ledger, cell.recipe) if result["seed"] in last)
-    if not last:
+    asked = quantity(cell.id)
+    values = asked.values(ledger)
+    if not values:
         return CellComparison(cell, None, None, None, "not run", "", ())
-    ours, peak = summarize(list(last.values())), summarize(list(best.values()))
+    runs = tuple(run for run in ledger.runs(asked.recipe) if run.seed in values)
+    ours = summarize(list(values.values()))
+    best = asked.values(ledger, "best")
+    peak = summarize(list(best.values())) if best else None
     if cell.mean is None:
         return CellComparison(cell, ours, peak, None, "inconclusive", "the paper prints no number", runs)
-    printed = Summary(cell.mean, ours.sd if cell.sd is None else cell.sd, cell.n)
-    difference = welch(ours, printed)
+    theirs = Summary(cell.mean, ours.sd if cell.sd is None else cell.sd, cell.n)
+    found = welch(ours, theirs)
+    if cell.quantity.startswith("memory"):
+        found = found.exact()
     if cell.quantity in DEVICE_BOUND:
-        return CellComparison(cell, ours, peak, difference, "inconclusive", "depends on the hardware", runs)
-    limit = tolerance(cell)
-    verdict = WORDS[difference.within(-limit, limit)]
-    note = "one run gives no interval" if ours.n == 1 else ""
-    return CellComparison(cell, ours, peak, difference, verdict, note, runs)
-
-
-def tolerance(cell: paper.Cell) -> float:
-    """How far our mean may be from the paper's, in percentage points, to count as reproduced."""
+        return CellComparison(cell, ours, peak, found, "inconclusive", "depends on the hardware", runs)
+    limit = TOLERANCE
     if cell.quantity.endswith("overhead"):
-        return max(OVERHEAD_TOLERANCE, abs(cell.mean or 0.0) / 10)
-    return TOLERANCE
+        limit = max(OVERHEAD_TOLERANCE, abs(cell.mean) / 10)
+    verdict = WORDS[found.within(-limit, limit)]
+    note = "one run gives no interval" if ours.n == 1 else ""
+    return CellComparison(cell, ours, peak, found, verdict, note, runs)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The difference between two methods or inference modes, of runs with the same budget.
+
+    `recipe` is that of the first side; `paired` is the difference within shared seeds, reported beside the interval
+    that decides.
+    """
+
+    recipe: Recipe
+    methods: tuple[str, str]
+    modes: tuple[str, str]
+    difference: Difference
+    paired: Difference | None
+    runs: tuple[Run, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is a gain of the paper's own recipe."""
+        return is_exact(self.runs[0])
+
+    @property
+    def usual_form(self) -> bool:
+        """Whether beta is 1 and the masks are the paper's: other weights and masks have chapters of their own."""
+        return self.recipe.beta == 1 and self.recipe.masks == "quadrants"
+
+    @property
+    def word(self) -> str:
+        """What the interval says: gain, loss, no clear difference, or that there is none."""
+        clear = self.difference.within(0, math.inf)
+        if self.difference.low is None:
+            return "no interval"
+        return {True: "gain", False: "loss", None: "no clear difference"}[clear]
+
+
+@cache
+def exact_digests() -> frozenset[str]:
+    """The digests of the recipes behind the paper's numbers."""
+    return frozenset(recipes[name].digest for name in paper.recipe_names)
+
+
+def is_exact(run: Run) -> bool:
+    """Whether a run used one of the paper's recipes as it is."""
+    return run.digest in exact_digests()
+
+
+def device_name(run: Run) -> str:
+    """What computed, such as a GPU's or a processor's name."""
+    return str(run.device.get("name") or run.device.get("type") or "unknown device")
 
 
 def gains(ledger: Ledger) -> list[Gain]:
@@ -192,64 +238,42 @@ def gains(ledger: Ledger) -> list[Gain]:
     SI of the runs of the same method without self-distillation. Runs on photodigits are left out: they serve chapter
     11's shortcut test, in which training and test images differ on purpose, and no number of the paper.
     """
-    groups: dict[str, list[Result]] = {}
-    for result in ledger:
-        if result["recipe"]["dataset"] == "photodigits":
-            continue
-        groups.setdefault(recipe_key(result["recipe"], NAMES), []).append(result)
+    trained = {run.digest: run.recipe for run in ledger if run.recipe.dataset != "photodigits"}.values()
+    baselines: dict[str, Recipe] = {}
+    for recipe in trained:
+        if recipe.method == "baseline":
+            baselines.setdefault(recipe_key(recipe, *METHOD_FIELDS), recipe)
     found = []
-    for runs in groups.values():
-        method = runs[0]["recipe"]["method"]
-        if method == "baseline":
+    for recipe in trained:
+        if recipe.method == "baseline":
             continue
-        baseline = _partners(groups.values(), runs[0], "baseline", (*NAMES, *METHOD_FIELDS))
-        distilled, plain_method = method.endswith("-sd"), method.removesuffix("-sd")
-        pairs = [(mode, baseline, "baseline", "baseline") for mode in (("sd",) if distilled else ("si", "ag"))]
-        if distilled:
-            plain = _partners(groups.values(), runs[0], plain_method, (*NAMES, "method"))
-            pairs.append(("sd", plain, "si", plain_method))
+        baseline = baselines.get(recipe_key(recipe, *METHOD_FIELDS))
+        teaches = METHODS[recipe.method].teaches
+        if teaches:
+            plain = replace(recipe, method=teaches, temperature=1.0)
+            sides = [("sd", baseline, "baseline"), ("sd", plain, "si")]
         else:
-            pairs.append(("ag", runs, "si", method))
-        found += [_gain(runs, mode, others, other, to) for mode, others, other, to in pairs if others]
+            sides = [("si", baseline, "baseline"), ("ag", baseline, "baseline"), ("ag", recipe, "si")]
+        found += [_gain(ledger, (recipe, mode), (other, than)) for mode, other, than in sides if other is not None]
     return [gain for gain in found if gain is not None]
 
 
-def recipe_key(recipe: Mapping[str, Any], without: Iterable[str]) -> str:
-    """A recipe's fields but for some, as text; a field that the package has gained since then has its default."""
-    dropped = set(without)
-    complete = Recipe.from_dict(recipe).as_dict()
-    return json.dumps({key: value for key, value in complete.items() if key not in dropped}, sort_keys=True)
-
-
-def _partners(groups: Iterable[list[Result]], result: Result, method: str, without: Iterable[str]) -> list[Result]:
-    """The runs of `method` whose recipe is that of `result` but for some fields."""
-    key = recipe_key(result["recipe"], without)
-    for runs in groups:
-        if runs[0]["recipe"]["method"] == method and recipe_key(runs[0]["recipe"], without) == key:
-            return runs
-    return []
-
-
-def _side(method: str, mode: str) -> str:
-    """Such as "FSFT-SI"; a baseline has one mode."""
-    return mode if mode == "baseline" else f"{method.removesuffix('-sd').upper()}-{mode.upper()}"
-
-
-def _gain(runs: list[Result], mode: str, others: list[Result], other: str, method: str) -> Gain | None:
-    a = {result["seed"]: result["last"][mode] for result in runs if mode in result["last"]}
-    b = {result["seed"]: result["last"][other] for result in others if other in result["last"]}
-    if not a or not b:
+def _gain(ledger: Ledger, a: tuple[Recipe, str], b: tuple[Recipe, str]) -> Gain | None:
+    ours, others = Quantity(*a).values(ledger), Quantity(*b).values(ledger)
+    if not ours or not others:
         return None
-    same = runs is others
-    first = runs[0]
+    same = a[0] is b[0]
     return Gain(
-        recipe=first["recipe"],
-        distance=first["distance"],
-        exact=is_exact(first),
-        label=f"{_side(first['recipe']['method'], mode)} against {_side(method, other)}",
-        modes=(mode, other),
-        methods=(first["recipe"]["method"], method),
-        difference=compare(a, b, same_runs=same),
-        paired=paired(a, b) if a.keys() & b.keys() else None,
-        runs=tuple(runs if same else [*runs, *others]),
+        recipe=a[0],
+        methods=(a[0].method, b[0].method),
+        modes=(a[1], b[1]),
+        difference=compare(ours, others, same_runs=same),
+        paired=paired(ours, others) if ours.keys() & others.keys() else None,
+        runs=(*ledger.runs(a[0]), *(() if same else ledger.runs(b[0]))),
     )
+
+
+def recipe_key(recipe: Recipe, *without: str) -> str:
+    """The fields that decide a training but for some, as text: recipes with equal keys differ in those alone."""
+    dropped = {*NO_TRAINING, *without}
+    return json.dumps({key: value for key, value in recipe.as_dict().items() if key not in dropped}, sort_keys=True)

@@ -10,18 +10,13 @@ from fsft.runtime.record import find_results
 
 
 def measured(question: str, device: str = "cpu", folder: str | Path | None = None) -> dict[str, Any] | None:
-    """The report of ``benchmarks/<question>.py`` on a kind of device; None where it has not been run.
+    """The report of ``benchmarks/<question>.py`` on "cpu" or "cuda"; None where it has not been run.
 
-    Args:
-        question: the script's name, such as ``table5``.
-        device: ``cpu`` or ``cuda``.
-        folder: where the reports are; None takes ``benchmarks/results`` beside the folder of results.
+    Reports are in ``benchmarks/results`` beside the folder of results, unless `folder` says where.
     """
     folder = Path(folder) if folder is not None else find_results().resolve().parent / "benchmarks" / "results"
     path = folder / f"{question}-{device}.json"
-    if not path.is_file():
-        return None
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    report: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     return report
 
 

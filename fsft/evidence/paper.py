@@ -2,7 +2,7 @@
 
 `cells` holds every number that Tables 1-5 print, and the ten points of Figure 4, whose values the paper gives
 only as a picture. Each cell names the recipe that would reproduce it and the inference mode to read.
-`inconsistencies` lists where the paper disagrees with itself. What the text asserts is in `fsft.evidence.claims`.
+`inconsistencies` lists where the paper disagrees with itself. What the text asserts is in `fsft.evidence.assertions`.
 Nothing here comes from a run of ours.
 
 One training setting has one recipe name, wherever the paper prints it: the first rows of Table 2, the rows
@@ -12,8 +12,10 @@ One training setting has one recipe name, wherever the paper prints it: the firs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from fsft.evidence.statistics import Summary
+
+REFERENCE = "table1/resnet110/baseline"
 RUNS = 4  # "results showed in tables are averaged over four runs" (Section 4)
 
 
@@ -23,7 +25,7 @@ class Cell:
 
     `table` is "Table 1" ... "Table 5" or "Figure 4"; `row` and `column` are the paper's labels. `recipe`
     and `mode` ("baseline", "si", "ag", "sd") say which runs of ours to compare. `quantity` is "accuracy"
-    (percent), "memory" (MB), "time" (seconds per iteration), or a percentage relative to the baseline's row:
+    (percent), "memory" (MB), "time" (seconds per iteration), or a percentage relative to the baseline `REFERENCE`:
     "memory overhead", "time overhead", "relative gain". `mean` is None where the paper prints no number, `sd`
     where it prints no spread.
     """
@@ -32,8 +34,6 @@ class Cell:
     table: str
     row: str
     column: str
-    dataset: str
-    model: str
     recipe: str
     mode: str
     quantity: str = "accuracy"
@@ -42,23 +42,23 @@ class Cell:
     n: int = RUNS
 
     @property
-    def reference(self) -> str:
-        """The baseline's recipe, to which the relative quantities refer."""
-        return f"table1/{self.model}/baseline"
+    def printed(self) -> Summary | None:
+        """Mean and spread, or None where the paper prints no number."""
+        return None if self.mean is None else Summary(self.mean, self.sd, self.n)
 
 
-# The tables as printed, to be proofread against the paper: key | label | data set | model | mean and standard
-# deviation of Baseline, Ours-SI, Ours-AG, Ours-SD.
+# The tables as printed, to be proofread against the paper: key | label | mean and standard deviation of Baseline,
+# Ours-SI, Ours-AG, Ours-SD.
 _GRIDS = """
-table1/resnet56      | ResNet-56     | cifar100      | resnet56   | 73.71 .28, 74.53 .07, 74.66 .13, 74.73 .13
-table1/resnet110     | ResNet-110    | cifar100      | resnet110  | 74.78 .24, 76.84 .03, 77.44 .04, 77.16 .06
-table1/resnet164     | ResNet-164    | cifar100      | resnet164  | 74.98 .23, 77.75 .05, 78.17 .04, 77.95 .05
-table1/wrn28-10      | WRN-28-10     | cifar100      | wrn28-10   | 79.35 .20, 80.97 .07, 81.10 .10, 81.24 .02
-table1/pyramidnet    | PyramidNet    | cifar100      | pyramidnet | 81.54 .31, 82.53 .03, 82.58 .01, 82.67 .05
-table3/resnet110     | tiny-ImageNet | tiny-imagenet | resnet110  | 61.94 .06, 63.68 .14, 63.77 .05, 64.14 .04
-table4/cub200        | CUB200-2011   | cub200        | resnet50   | 68.30 .21, 73.66 .13, 73.80 .15, 73.63 .09
-table4/stanford-dogs | Stanford Dog  | stanford-dogs | resnet50   | 63.26 .03, 68.07 .21, 68.68 .21, 67.27 .33
-table4/stanford-cars | Stanford Car  | stanford-cars | resnet50   | 82.95 .02, 88.43 .22, 88.82 .27, 87.70 .03
+table1/resnet56      | ResNet-56     | 73.71 .28, 74.53 .07, 74.66 .13, 74.73 .13
+table1/resnet110     | ResNet-110    | 74.78 .24, 76.84 .03, 77.44 .04, 77.16 .06
+table1/resnet164     | ResNet-164    | 74.98 .23, 77.75 .05, 78.17 .04, 77.95 .05
+table1/wrn28-10      | WRN-28-10     | 79.35 .20, 80.97 .07, 81.10 .10, 81.24 .02
+table1/pyramidnet    | PyramidNet    | 81.54 .31, 82.53 .03, 82.58 .01, 82.67 .05
+table3/resnet110     | tiny-ImageNet | 61.94 .06, 63.68 .14, 63.77 .05, 64.14 .04
+table4/cub200        | CUB200-2011   | 68.30 .21, 73.66 .13, 73.80 .15, 73.63 .09
+table4/stanford-dogs | Stanford Dog  | 63.26 .03, 68.07 .21, 68.68 .21, 67.27 .33
+table4/stanford-cars | Stanford Car  | 82.95 .02, 88.43 .22, 88.82 .27, 87.70 .03
 """
 # Label | recipe | mode | accuracy, printed without a spread; all on CIFAR-100 with ResNet-110.
 _TABLE2 = """
@@ -103,22 +103,17 @@ def _lines(text: str) -> list[list[str]]:
 
 def _grids() -> list[Cell]:
     found = []
-    for key, label, dataset, model, values in _lines(_GRIDS):
+    for key, label, values in _lines(_GRIDS):
         table = f"Table {key[len('table')]}"
         for (column, method, mode), value in zip(_INFERENCE, values.split(","), strict=True):
             mean, sd = map(float, value.split())
-            recipe = f"{key}/{method}"
-            found.append(Cell(f"{key}/{mode}", table, label, column, dataset, model, recipe, mode, mean=mean, sd=sd))
+            found.append(Cell(f"{key}/{mode}", table, label, column, f"{key}/{method}", mode, mean=mean, sd=sd))
     return found
-
-
-def _resnet110(key: str, table: str, row: str, column: str, recipe: str, mode: str, **printed: Any) -> Cell:
-    return Cell(key, table, row, column, "cifar100", "resnet110", recipe, mode, **printed)
 
 
 def _table2() -> list[Cell]:
     return [
-        _resnet110(f"table2/resnet110/{_last(recipe)}", "Table 2", row, "Accuracy", recipe, mode, mean=float(mean))
+        Cell(f"table2/resnet110/{_last(recipe)}", "Table 2", row, "Accuracy", recipe, mode, mean=float(mean))
         for row, recipe, mode, mean in _lines(_TABLE2)
     ]
 
@@ -126,12 +121,7 @@ def _table2() -> list[Cell]:
 def _table5() -> list[Cell]:
     # The baseline's row is shorter than the others: nothing is printed under its three numbers.
     return [
-        _resnet110(
-            f"table5/resnet110/{_last(recipe)}/{part}",
-            *("Table 5", row, column, recipe, mode),
-            quantity=quantity,
-            mean=float(value),
-        )
+        Cell(f"table5/resnet110/{_last(recipe)}/{part}", "Table 5", row, column, recipe, mode, quantity, float(value))
         for row, recipe, mode, *values in _lines(_TABLE5)
         for (part, column, quantity), value in zip(_COSTS, values, strict=False)
     ]
@@ -141,7 +131,7 @@ def _figure4() -> list[Cell]:
     # The paper does not say which inference Figure 4 shows; it calls single inference the more telling one.
     names = {beta: f"fig4/resnet110/beta-{beta}" for beta in BETAS}
     recipes = names | {1.0: "table1/resnet110/fsft"}
-    return [_resnet110(names[beta], "Figure 4", f"beta = {beta}", "Ours", recipes[beta], "si") for beta in BETAS]
+    return [Cell(names[beta], "Figure 4", f"beta = {beta}", "Ours", recipes[beta], "si") for beta in BETAS]
 
 
 def _last(recipe: str) -> str:

@@ -12,7 +12,6 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsft.evidence.statistics import Difference, against_constant
 from fsft.runtime.record import canonical_digest, find_results, parse
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 # With equal views a classifier gives the four one answer, and is right for one of them at best.
 CHANCE = 25.0
 FOLDER = "probes"
+Probe = dict[str, Any]
 
 
 def mask_recognition(model: JointNet, x: Tensor) -> Tensor:
@@ -76,34 +76,17 @@ def padding_probe(model: JointNet, size: int, statistics: tuple[Tensor, Tensor],
     return {name: table.tolist() for name, table in tables.items()}
 
 
-def load_probes(directory: str | Path | None = None) -> list[dict[str, Any]]:
+def load_probes(directory: str | Path | None = None) -> list[Probe]:
     """The probes in `probes/` of a results folder (see `fsft.runtime.record.find_results`), sorted by file name.
 
     Raises:
         ValueError: a file was altered; the message names it.
     """
-    paths = sorted((find_results(directory) / FOLDER).glob("*.json"))
-    return [{**_read(path), "file": path.name} for path in paths]
+    return [read_probe(path) for path in sorted((find_results(directory) / FOLDER).glob("*.json"))]
 
 
-def probe_problems(directory: str | Path | None = None) -> list[str]:
-    """Probes that are altered, or whose network is not the one of the run that they name, as sentences."""
-    folder = find_results(directory)
-    problems = []
-    for path in sorted((folder / FOLDER).glob("*.json")):
-        try:
-            probe = _read(path)
-            run = folder / str(probe.get("run"))
-            if not run.is_file():
-                problems.append(f"{FOLDER}/{path.name}: expected the run {probe.get('run')} in {folder.name}/")
-            elif parse(run).get("weights_sha256") != probe.get("weights_sha256"):
-                problems.append(f"{FOLDER}/{path.name}: field weights_sha256: is not that of {run.name}")
-        except ValueError as error:
-            problems.append(str(error))
-    return problems
-
-
-def _read(path: Path) -> dict[str, Any]:
+def read_probe(path: Path) -> Probe:
+    """One file; ValueError when it is no JSON object or was altered."""
     probe = parse(path)
     if probe.get("digest") != canonical_digest(probe):
         raise ValueError(f"{FOLDER}/{path.name}: the digest does not belong to the content; restore it from git")
@@ -113,9 +96,3 @@ def _read(path: Path) -> dict[str, Any]:
 def quadrants_named(table: list[list[float]]) -> float:
     """How often the dropped quadrant is named correctly, in percent: the mean over the four masks that drop one."""
     return sum(table[k][k] for k in range(1, len(table))) / (len(table) - 1)
-
-
-def beyond_chance(probes: list[dict[str, Any]], images: str) -> Difference | None:
-    """Quadrants named above `CHANCE`, in points, over the probed networks; None without probes."""
-    values = [quadrants_named(probe["recognition"][images]) for probe in probes]
-    return against_constant(values, CHANCE) if values else None

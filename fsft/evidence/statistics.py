@@ -2,15 +2,26 @@
 
 The unit of evidence is one training run, so n is a number of seeds. Spread is the sample standard deviation
 (n - 1). Intervals are two-sided at 95 % and are not corrected for how many of them a table holds.
+
+Scores of images are arrays (S, n): one row for each trained network (a seed), one column for each image, the same
+images in every row and for every method. The bootstrap of a difference draws images, and judges both methods on the
+same draw. It can draw networks too, but with S seeds it knows only S of them: with two or three its interval is too
+narrow, and `welch` on the networks' means, which knows what it does not know, belongs beside it.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 CONFIDENCE = 0.95
+RESAMPLES = 2000
+NO_SPREAD = 1e-9  # points: less is rounding, and a test set of ten thousand images has steps of 0.01
+_BLOCK = 100  # resamples at a time: their counts (100, n) stay small
 
 
 @dataclass(frozen=True)
@@ -29,10 +40,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """`gain` = mean of a minus mean of b, with its interval, or None where the runs are too few for one.
+    """`gain` = mean of a minus mean of b, with its interval, or None where there is none.
 
-    `kind` is "paired" (differences within shared seeds), "welch" (independent runs of unequal spread), or
-    "single" (the mean of one sample against a constant). `n` counts the runs on each side.
+    There is none where a side has a single run, or where the runs do not differ at all: values that are equal by
+    accident or by construction say nothing about the spread. `kind` is "paired" (differences within shared seeds),
+    "welch" (independent runs of unequal spread), or "bootstrap". `n` counts the runs on each side.
     """
 
     gain: float
@@ -43,10 +55,14 @@ class Difference:
 
     @property
     def interval(self) -> str:
-        """For a table, such as "[0.12, 0.95]", or why there is none."""
+        """For a table, such as "[+0.12, +0.95]", or why there is none."""
         if self.low is None or self.high is None:
-            return "none: one run" if max(self.n) == 1 else "none: too few runs"
+            return f"none: {'no spread' if min(self.n) > 1 else 'one run' if max(self.n) == 1 else 'too few runs'}"
         return f"[{self.low:+.2f}, {self.high:+.2f}]"
+
+    def exact(self) -> Difference:
+        """For what is counted and not sampled, such as memory: values without a spread make a point of the interval."""
+        return replace(self, low=self.gain, high=self.gain) if self.low is None and min(self.n) > 1 else self
 
     def within(self, low: float, high: float) -> bool | None:
         """Whether the interval lies wholly inside (True) or wholly outside (False) of the open range.
@@ -64,38 +80,31 @@ def summarize(values: Sequence[float]) -> Summary:
     """Mean and sample standard deviation; ValueError without values."""
     if not values:
         raise ValueError("a summary needs at least one value, found none: check that runs were selected")
-    n = len(values)
-    mean = math.fsum(values) / n
-    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
-    return Summary(mean, sd, n)
+    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 def welch(a: Summary, b: Summary) -> Difference:
-    """Welch's interval of mean(a) - mean(b), from summaries, so that it also takes printed mean ± sd.
-
-    Without a standard deviation on either side (n = 1, or none printed) there is no interval.
-    """
+    """Welch's interval of mean(a) - mean(b), from summaries, so that it also takes printed mean ± sd."""
     return contrast((a,), (b,))
 
 
-def contrast(plus: Sequence[Summary], minus: Sequence[Summary]) -> Difference:
+def contrast(plus: Sequence[Summary], minus: Sequence[Summary] = (), kind: str = "welch") -> Difference:
     """Sum of the means of `plus` minus that of `minus`, with Welch's interval for any number of independent groups.
 
-    Two on each side are a difference of differences, such as a gain that changes from one budget to another. `n` has
-    the smallest group of each side.
+    Two on each side are a difference of differences, such as a gain that changes from one budget to another; a single
+    group gives Student's interval of its mean. `n` has the smallest group of each side.
     """
     gain = math.fsum(group.mean for group in plus) - math.fsum(group.mean for group in minus)
-    n = min(group.n for group in plus), min(group.n for group in minus)
-    known = [(group.sd, group.n) for group in (*plus, *minus) if group.sd is not None and group.n > 1]
-    if len(known) < len(plus) + len(minus):
-        return Difference(gain, None, None, "welch", n)
-    variances = [sd**2 / count for sd, count in known]
-    error = math.sqrt(sum(variances))
-    if error == 0:
-        return Difference(gain, gain, gain, "welch", n)
-    freedom = sum(variances) ** 2 / sum(v**2 / (count - 1) for v, (_, count) in zip(variances, known, strict=True))
-    half = _t(freedom) * error
-    return Difference(gain, gain - half, gain + half, "welch", n)
+    n = min(group.n for group in plus), min(group.n for group in minus or plus)
+    known = [(group.sd**2 / group.n, group.n - 1) for group in (*plus, *minus) if group.sd is not None and group.n > 1]
+    error = math.sqrt(math.fsum(variance for variance, _ in known))
+    if len(known) < len(plus) + len(minus) or error < NO_SPREAD:
+        return Difference(gain, None, None, kind, n)
+    from scipy import stats  # slow to import, and only needed here
+
+    freedom = error**4 / math.fsum(variance**2 / count for variance, count in known)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return Difference(gain, gain - half, gain + half, kind, n)
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
@@ -106,13 +115,7 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
         raise ValueError(f"a paired difference needs shared seeds, found {sorted(a)} and {sorted(b)}: use welch")
-    return _around(summarize([a[seed] - b[seed] for seed in seeds]), "paired", (len(seeds), len(seeds)))
-
-
-def against_constant(values: Sequence[float], constant: float = 0.0) -> Difference:
-    """The interval of mean(values) - constant."""
-    summary = summarize(values)
-    return _around(Summary(summary.mean - constant, summary.sd, summary.n), "single", (summary.n, summary.n))
+    return contrast((summarize([a[seed] - b[seed] for seed in seeds]),), kind="paired")
 
 
 def compare(a: Mapping[int, float], b: Mapping[int, float], *, same_runs: bool) -> Difference:
@@ -127,14 +130,40 @@ def compare(a: Mapping[int, float], b: Mapping[int, float], *, same_runs: bool) 
     return welch(summarize(list(a.values())), summarize(list(b.values())))
 
 
-def _around(summary: Summary, kind: str, n: tuple[int, int]) -> Difference:
-    if summary.sd is None:
-        return Difference(summary.mean, None, None, kind, n)
-    half = _t(summary.n - 1) * summary.sd / math.sqrt(summary.n) if summary.sd else 0.0
-    return Difference(summary.mean, summary.mean - half, summary.mean + half, kind, n)
+def bootstrap_difference(a: np.ndarray, b: np.ndarray, *, over_seeds: bool = True) -> Difference:
+    """The mean of ``a`` minus the mean of ``b`` with its percentile interval: scores (S, n) or (n,) of the same images.
 
+    Images are drawn once for both, networks for each alone, since two methods' networks share nothing but a seed.
 
-def _t(freedom: float) -> float:
-    from scipy import stats  # slow to import, and only needed here
+    Args:
+        a, b: finite numbers; the two may have different numbers of rows.
+        over_seeds: resample the networks too; without it the interval holds for these very networks.
 
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    Raises:
+        ValueError: no scores, some that are not finite, or different numbers of images.
+    """
+    sides = [np.atleast_2d(np.asarray(scores, dtype=np.float64)) for scores in (a, b)]
+    for rows in sides:
+        if rows.ndim != 2 or rows.size == 0 or not np.isfinite(rows).all():
+            raise ValueError(f"expected finite scores (seeds, images), found shape {rows.shape}: check the scores")
+    images, others = (rows.shape[1] for rows in sides)
+    if images != others:
+        raise ValueError(
+            f"a paired difference needs scores of the same images, found {images} and {others}: "
+            "score both on one test set"
+        )
+    generator = np.random.default_rng(0)  # the same draws for every comparison: tables do not flicker
+    drawn = []
+    for begin in range(0, RESAMPLES, _BLOCK):
+        count = min(_BLOCK, RESAMPLES - begin)
+        weights = generator.multinomial(images, np.full(images, 1 / images), size=count) / images
+        of_seeds = [weights @ rows.T for rows in sides]  # (count, S) each
+        if over_seeds:
+            of_seeds = [
+                np.take_along_axis(means, generator.integers(means.shape[1], size=means.shape), axis=1)
+                for means in of_seeds
+            ]
+        drawn.append(of_seeds[0].mean(1) - of_seeds[1].mean(1))
+    low, high = np.quantile(np.concatenate(drawn), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    gain = float(sides[0].mean() - sides[1].mean())
+    return Difference(gain, float(low), float(high), "bootstrap", (len(sides[0]), len(sides[1])))

@@ -5,8 +5,8 @@ A sentence that leans on our runs stands beside a marker, in a page, in a Markdo
     <!-- verdict: claims/si-beats-baseline = not run -->
     <!-- verdict: numbers/table1/* = not run -->
 
-The name is that of a claim (`fsft.evidence.claims`), a printed number (`fsft.evidence.paper`), or a finding of ours
-(`fsft.evidence.findings`), after its kind; a pattern binds all that it fits. In code, `assert_verdict` does the same.
+The name is that of a claim or of a finding of ours (`fsft.evidence.assertions`), or of a printed number
+(`fsft.evidence.paper`), after its kind; a pattern binds all that it fits. In code, `assert_verdict` does the same.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fsft.evidence import paper
-from fsft.evidence.claims import claims, judge_claim
-from fsft.evidence.comparison import VERDICTS, compare_cell
-from fsft.evidence.findings import FINDING_WORDS, findings, judge_finding
+from fsft.evidence.assertions import WORDS, claims, findings, judge
+from fsft.evidence.comparison import compare_cell
 from fsft.evidence.ledger import Ledger, load_results
-from fsft.evidence.probes import load_probes
 
 _COMMENT = re.compile(r"<!--\s*verdict\b(.*?)-->", re.DOTALL)
 _MARKER = re.compile(r"\s*:\s*([\w*?/.+-]+)\s*=\s*(\w[\w ]*?)\s*")
@@ -30,16 +28,10 @@ REMEDY = "look at the new runs (fsft verify), then rewrite the text and its mark
 
 
 def verdicts(directory: str | Path | None = None, ledger: Ledger | None = None) -> dict[str, str]:
-    """The verdict on every claim, printed number, and finding, by name, from a results folder and its probes.
-
-    `ledger` stands in for the folder's runs.
-    """
+    """The verdict on every claim, printed number, and finding, by name, from a results folder, or from `ledger`."""
     runs = load_results(directory) if ledger is None else ledger
-    probes = load_probes(directory)
-    words = {f"claims/{name}": judge_claim(claim, runs).verdict for name, claim in claims.items()}
-    words |= {f"numbers/{name}": compare_cell(cell, runs).verdict for name, cell in paper.cells.items()}
-    words |= {f"findings/{name}": judge_finding(finding, runs, probes).verdict for name, finding in findings.items()}
-    return words
+    words = {f"{one.kind}/{name}": judge(one, runs).verdict for name, one in (claims | findings).items()}
+    return words | {f"numbers/{name}": compare_cell(cell, runs).verdict for name, cell in paper.cells.items()}
 
 
 def disagreement(pattern: str, expected: str, known: dict[str, str]) -> str | None:
@@ -48,7 +40,7 @@ def disagreement(pattern: str, expected: str, known: dict[str, str]) -> str | No
     if not names:
         return f"expected a name like claims/si-beats-baseline, or a pattern that fits some, found {pattern!r}"
     for name in names:
-        choices = FINDING_WORDS if name.startswith("findings/") else VERDICTS
+        choices = WORDS[name.split("/")[0]]
         if expected not in choices:
             return f"expected for {name} one of {', '.join(choices)}, found {expected!r}"
     changed = [f"{name} is {known[name]!r}" for name in names if known[name] != expected]

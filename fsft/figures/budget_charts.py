@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fsft.evidence.budgets import MODES, SCALES, Cell
+from fsft.evidence.chapters import MODES, SCALES, Cell
 from fsft.figures import plots
 
 _LOOKS = ((plots.BLUE, "s", "--"), (plots.VERMILION, "^", "-."), (plots.BLACK, "o", "-"), (plots.GREEN, "D", ":"))
@@ -68,7 +68,7 @@ def _map_alt(cells: Sequence[Cell]) -> str:
         for mode in MODES:
             here = [cell for cell in cells if (cell.mode, cell.scale) == (mode, scale)]
             run = [cell for cell in here if cell.gain is not None]
-            texts = [f"{cell.images} images per class × {cell.epochs} epochs {cell.text}" for cell in run]
+            texts = [f"{cell.place} {cell.text}" for cell in run]
             missing = f"{len(here) - len(run)} not run" if len(run) < len(here) else ""
             listed = "; ".join([*texts, missing] if missing else texts)
             parts.append(f"{mode.upper()} with heads × {scale:g}: {listed}.")

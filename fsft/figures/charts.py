@@ -14,6 +14,12 @@ from matplotlib.ticker import MaxNLocator
 
 from fsft.figures import plots
 
+# Curves in panels of a method without and with FSFT, such as `fsft.evidence.chapters.table2_curves` gives.
+LOOKS = {
+    "without": plots.MethodStyle("without FSFT", plots.BLACK, "o", "-"),
+    "si": plots.METHODS["si"],
+    "ag": plots.METHODS["ag"],
+}
 _DARK_FROM = 0.55  # white text on "Blues" from this share of the scale on
 
 

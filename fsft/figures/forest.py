@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from fsft.evidence import paper
-from fsft.evidence.comparison import Gain, gains, origin
+from fsft.evidence.comparison import Gain, gains
 from fsft.evidence.ledger import Ledger
-from fsft.evidence.scorecard import extras, setting_key, setting_names, setting_order
 from fsft.evidence.statistics import Summary, welch
+from fsft.evidence.tables import extras, setting_key, setting_names, setting_order
 from fsft.figures import plots
+from fsft.recipe import Recipe
 
 MOST_SETTINGS = 8
 
@@ -26,7 +27,7 @@ def gain_figure(ledger: Ledger, mode: str = "si") -> tuple[Figure, str]:
     """
     rows = _paper_gains(mode)
     found = [gain for gain in gains(ledger) if gain.modes == (mode, "baseline")]
-    ours = {f"{origin(gain.runs[0]).rsplit('/', 1)[0]}/{mode}": gain for gain in found if gain.exact}
+    ours = {f"{gain.runs[0].origin.rsplit('/', 1)[0]}/{mode}": gain for gain in found if gain.exact}
     settings = setting_names(ledger)
     small = [gain for gain in found if not gain.exact and gain.usual_form and gain.methods[0] in ("fsft", "fsft-sd")]
     known = sorted(small, key=lambda gain: (-len(gain.runs), -_images_seen(gain)))
@@ -63,13 +64,13 @@ def _paper_gains(mode: str) -> dict[str, tuple[str, Any]]:
     return rows
 
 
-def _budget(recipe: Mapping[str, Any]) -> str:
-    heads = "" if recipe["head_lr_scale"] == 1 else f", ×{recipe['head_lr_scale']:g}"
-    return f"{recipe['model']}, {recipe['epochs']} ep.{heads}{extras(recipe)}"
+def _budget(recipe: Recipe) -> str:
+    heads = "" if recipe.head_lr_scale == 1 else f", ×{recipe.head_lr_scale:g}"
+    return f"{recipe.model}, {recipe.epochs} ep.{heads}{extras(recipe)}"
 
 
 def _images_seen(gain: Gain) -> int:
-    return max(run["data"]["train_images"] for run in gain.runs) * int(gain.recipe["epochs"])
+    return max(run.raw["data"]["train_images"] for run in gain.runs) * gain.recipe.epochs
 
 
 def _intervals(ax: Any, points: Iterable[tuple[float, Any]], label: str, color: str, marker: str, face: str) -> None:

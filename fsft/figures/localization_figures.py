@@ -70,7 +70,7 @@ def distributions_alt(groups: Mapping[str, np.ndarray], what: str) -> str:
 
 
 def shortcut_figure(frame: pd.DataFrame) -> tuple[Figure, str]:
-    """Accuracy and background mass against the correlation, of ``map_findings.shortcut_frame``; and alt text.
+    """Accuracy and background mass against the correlation, of ``fsft.evidence.chapters.shortcut_frame``; and alt text.
 
     A vertical line spans the runs' standard deviation where there are several. Without any run the axes are empty.
     """

@@ -16,7 +16,7 @@ import html
 import io
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from fsft.evidence.tables import Link
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
@@ -155,21 +157,6 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = F
     _display({"text/html": _table_html(shown, caption, digits), "text/plain": f"{caption}\n{text}"}, {})
 
 
-@dataclass(frozen=True)
-class Link:
-    """A table cell that links to a page of the book (`09_x.html#part`) or to an https address."""
-
-    text: str
-    href: str
-
-    def __post_init__(self) -> None:
-        if ":" in self.href and not self.href.startswith("https://"):
-            raise ValueError(f"a link is relative or starts with https://, found {self.href!r}")
-
-    def __str__(self) -> str:
-        return self.text
-
-
 def _display(data: dict[str, str], metadata: dict[str, Any]) -> None:
     # Read from sys.modules, not imported: a plain script has no shell, and the text form is all it can show.
     shell = sys.modules.get("IPython")
@@ -221,23 +208,6 @@ def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
         f"<caption>{html.escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-
-
-def curves(results: Iterable[Mapping[str, Any]], mode: str) -> np.ndarray:
-    """Test accuracy in percent per epoch, one row a seed: float64 (seeds, epochs), from `train`'s results.
-
-    Raises ValueError when the runs have different lengths or do not offer `mode`.
-    """
-    rows = []
-    for result in results:
-        history = [entry for entry in result["history"] if "test" in entry]
-        if not history or mode not in history[0]["test"]:
-            offered = sorted(history[0]["test"]) if history else []
-            raise ValueError(f"the run offers the modes {offered}, not {mode!r}: ask for one of those")
-        rows.append([float(entry["test"][mode]) for entry in history])
-    if not rows or len({len(row) for row in rows}) != 1:
-        raise ValueError(f"curves need runs of one length, found lengths {[len(row) for row in rows]}")
-    return np.asarray(rows)
 
 
 def learning_curves(

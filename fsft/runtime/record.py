@@ -1,7 +1,7 @@
 """One JSON file per finished training run: reading and writing.
 
 A file carries two guards against a slip of the hand: `digest`, the SHA-256 of its content, and `checksums`, a short
-hash of every field, which lets `fsft.evidence.ledger.verify` name what was altered. Neither stops somebody who
+hash of every field, which lets `fsft.evidence.verify` name what was altered. Neither stops somebody who
 recomputes them; for that there are the weights' hash, the commit, and the recipe.
 """
 
@@ -78,13 +78,22 @@ def canonical_digest(result: Mapping[str, Any]) -> str:
 def parse(path: Path) -> Result:
     """The JSON object in a file, not yet checked; ValueError when there is none."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unrepeated)
     except (OSError, ValueError, RecursionError) as error:
         reason = f"found {type(error).__name__}: {error}"
         raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; restore it from git") from None
     if not isinstance(result, dict):
         raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; restore it from git")
     return result
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a field that stands twice, one reader would take the first and another the last."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for key in content if sum(key == other for other, _ in pairs) > 1)
+        raise ValueError(f"field {twice} stands twice")
+    return content
 
 
 def canonical_json(content: Any, sort_keys: bool = True) -> str:
@@ -135,7 +144,9 @@ def check_name(path: Path, result: Mapping[str, Any]) -> list[str]:
 
 
 def check_digest(result: Mapping[str, Any]) -> list[str]:
-    """Whether the content still has the digest that it was written with; a result without one passes."""
-    if "digest" in result and result["digest"] != canonical_digest(result):
+    """Whether the content still has the digest that it was written with."""
+    if "digest" not in result:
+        return ["field digest: expected the SHA-256 of the content, found nothing"]
+    if result["digest"] != canonical_digest(result):
         return ["field digest: does not belong to the content, which was altered after the run"]
     return []

@@ -22,7 +22,7 @@ from fsft.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from fsft.evidence.ledger import verify
+from fsft.evidence.verify import verify
 from fsft.framework import JointNet
 from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
 from fsft.networks import build, parameter_groups

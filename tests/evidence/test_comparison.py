@@ -1,9 +1,10 @@
 import pytest
-from fake_runs import fake_result, seeds, with_file
+from fake_runs import fake_result, ledger_of, seeds
 
 from fsft.catalog import recipes
 from fsft.evidence import paper
-from fsft.evidence.comparison import compare_cell, gains, is_exact, observed
+from fsft.evidence.comparison import Gain, compare_cell, gains, is_exact, quantity
+from fsft.evidence.ledger import Ledger
 
 FSFT = recipes["table1/resnet56/fsft"]
 BASE = recipes["table1/resnet56/baseline"]
@@ -11,8 +12,16 @@ SI = paper.cells["table1/resnet56/si"]
 SHORT = {"epochs": 4, "model": "resnet20", "block": "basic"}
 
 
+def observed(cell: paper.Cell, ledger: Ledger) -> dict[int, float]:
+    return quantity(cell.id).values(ledger)
+
+
+def label(gain: Gain) -> str:
+    return f"{gain.methods[0]} {gain.modes[0]} - {gain.methods[1]} {gain.modes[1]}"
+
+
 def verdict(cell: paper.Cell, *runs: dict) -> str:
-    return compare_cell(cell, with_file(*runs)).verdict
+    return compare_cell(cell, ledger_of(*runs)).verdict
 
 
 @pytest.mark.parametrize(
@@ -35,24 +44,24 @@ def test_the_verdict_on_a_number_follows_from_the_interval(accuracies: tuple[flo
 def test_reduced_runs_never_give_a_verdict_on_a_number() -> None:
     reduced = seeds(FSFT.reduced(epochs=4), si=(74.5, 74.6, 74.4, 74.55))
     assert verdict(SI, *reduced) == "not run"
-    assert not any(map(is_exact, reduced))
+    assert not any(map(is_exact, ledger_of(*reduced)))
     assert verdict(SI, *reduced, *seeds(FSFT, si=(74.5, 74.6, 74.4))) == "reproduced"
 
 
 def test_the_last_epoch_counts_and_the_best_is_shown() -> None:
-    found = compare_cell(SI, with_file(*seeds(FSFT, si=(74.4, 74.6))))
+    found = compare_cell(SI, ledger_of(*seeds(FSFT, si=(74.4, 74.6))))
     assert found.last.mean == pytest.approx(74.5)
     assert found.best.mean == pytest.approx(75.0)
     assert found.difference.gain == pytest.approx(74.5 - 74.53)
-    assert [run["seed"] for run in found.runs] == [0, 1]
+    assert [run.seed for run in found.runs] == [0, 1]
 
 
 def test_sd_comes_from_the_runs_with_self_distillation_only() -> None:
     sd = paper.cells["table1/resnet56/sd"]
     distilled = seeds("table1/resnet56/fsft-sd", si=(70.0, 70.1), ag=(70.0, 70.1), sd=(74.7, 74.75))
     plain = seeds(FSFT, si=(74.5, 74.6), ag=(74.6, 74.7))
-    assert observed(sd, with_file(*distilled, *plain)) == {0: 74.7, 1: 74.75}
-    assert observed(SI, with_file(*distilled, *plain)) == {0: 74.5, 1: 74.6}
+    assert observed(sd, ledger_of(*distilled, *plain)) == {0: 74.7, 1: 74.75}
+    assert observed(SI, ledger_of(*distilled, *plain)) == {0: 74.5, 1: 74.6}
 
 
 def test_a_printed_mean_without_a_spread_borrows_ours() -> None:
@@ -69,7 +78,7 @@ def test_overheads_refer_to_the_baseline_on_the_same_device() -> None:
     ours = seeds("table1/resnet110/fsft", si=(76.0, 76.1, 76.2))
     for run, rate in zip(ours, (900.0, 905.0, 895.0), strict=True):
         run["images_per_second"] = rate  # the baseline does 1000
-    assert observed(cell, with_file(*base, *ours))[0] == pytest.approx(100 * (1000 / 900 - 1))
+    assert observed(cell, ledger_of(*base, *ours))[0] == pytest.approx(100 * (1000 / 900 - 1))
     assert verdict(cell, *base, *ours) == "reproduced"  # 11 % beside the printed 11.7 %
     elsewhere = seeds("table1/resnet110/baseline", baseline=(75.0, 75.0))
     for run in elsewhere:
@@ -81,23 +90,23 @@ def test_overheads_refer_to_the_baseline_on_the_same_device() -> None:
 def test_costs_are_compared_where_the_same_device_computed_in_the_same_way(field: str) -> None:
     cell = paper.cells["table5/resnet110/fsft/time-overhead"]
     base, ours = seeds("table1/resnet110/baseline", baseline=(75.0,)), seeds("table1/resnet110/fsft", si=(76.0,))
-    assert len(observed(cell, with_file(*base, *ours))) == 1
+    assert len(observed(cell, ledger_of(*base, *ours))) == 1
     ours[0][field] = "bf16" if field == "precision" else True
-    assert observed(cell, with_file(*base, *ours)) == {}
+    assert observed(cell, ledger_of(*base, *ours)) == {}
 
 
 def test_a_run_that_shared_its_device_tells_no_time() -> None:
     cell = paper.cells["table5/resnet110/fsft/time-overhead"]
     base, ours = seeds("table1/resnet110/baseline", baseline=(75.0,)), seeds("table1/resnet110/fsft", si=(76.0,))
     ours[0]["device"] |= {"jobs": 6}
-    assert observed(cell, with_file(*base, *ours)) == {}
-    assert observed(paper.cells["table1/resnet110/si"], with_file(*ours)) == {0: 76.0}
+    assert observed(cell, ledger_of(*base, *ours)) == {}
+    assert observed(paper.cells["table1/resnet110/si"], ledger_of(*ours)) == {0: 76.0}
 
 
 def test_absolute_costs_belong_to_the_papers_hardware() -> None:
     cell = paper.cells["table5/resnet110/fsft/time"]
     assert (
-        compare_cell(cell, with_file(*seeds("table1/resnet110/fsft", si=(76.0, 76.1)))).note
+        compare_cell(cell, ledger_of(*seeds("table1/resnet110/fsft", si=(76.0, 76.1)))).note
         == "depends on the hardware"
     )
 
@@ -105,7 +114,7 @@ def test_absolute_costs_belong_to_the_papers_hardware() -> None:
 def test_relative_gain_is_in_percent_of_the_baseline() -> None:
     cell = paper.cells["table5/resnet110/fsft/gain"]
     runs = seeds("table1/resnet110/baseline", baseline=(50.0, 50.0)) + seeds("table1/resnet110/fsft", si=(51.0, 51.0))
-    assert observed(cell, with_file(*runs)) == pytest.approx({0: 2.0, 1: 2.0})
+    assert observed(cell, ledger_of(*runs)) == pytest.approx({0: 2.0, 1: 2.0})
 
 
 def test_no_printed_number_no_verdict() -> None:
@@ -117,13 +126,13 @@ def test_gains_compare_equal_budgets_only() -> None:
     fsft = seeds(FSFT.reduced(**SHORT), si=(60.0, 61.0, 62.0), ag=(60.5, 61.5, 62.6))
     same = seeds(BASE.reduced(**SHORT), baseline=(58.0, 58.1, 58.2))
     longer = seeds(BASE.reduced(**{**SHORT, "epochs": 5}), baseline=(90.0, 90.0, 90.0))
-    found = {gain.label: gain for gain in gains(with_file(*fsft, *longer, *same))}
-    assert set(found) == {"FSFT-SI against baseline", "FSFT-AG against baseline", "FSFT-AG against FSFT-SI"}
-    si = found["FSFT-SI against baseline"]
+    found = {label(gain): gain for gain in gains(ledger_of(*fsft, *longer, *same))}
+    assert set(found) == {"fsft si - baseline baseline", "fsft ag - baseline baseline", "fsft ag - fsft si"}
+    si = found["fsft si - baseline baseline"]
     assert si.difference.gain == pytest.approx(61.0 - 58.1)
     assert si.difference.kind == "welch" and si.paired.kind == "paired"
-    assert si.word == "gain" and si.verdict.startswith("reduced: gain +2.90, interval [+")
-    ag = found["FSFT-AG against FSFT-SI"]
+    assert si.word == "gain" and not si.exact
+    ag = found["fsft ag - fsft si"]
     assert ag.difference.kind == "paired" and ag.word == "gain"
 
 
@@ -131,24 +140,24 @@ def test_a_field_that_joined_later_does_not_part_old_runs_from_new_ones() -> Non
     old, new = seeds(BASE.reduced(**SHORT), baseline=(58.0, 58.1)), seeds(FSFT.reduced(**SHORT), si=(60.0, 60.1))
     for run in old:
         del run["recipe"]["images_per_class"]
-    assert [gain.label for gain in gains(with_file(*old, *new))] == ["FSFT-SI against baseline"]
+    assert [label(gain) for gain in gains(ledger_of(*old, *new))] == ["fsft si - baseline baseline"]
 
 
 def test_the_methods_own_settings_do_not_change_the_budget() -> None:
     fsft = seeds(FSFT.reduced(**SHORT, head_lr_scale=5.0), si=(60.0, 61.0))
     base = seeds(BASE.reduced(**SHORT), baseline=(62.0, 62.1))
-    (gain,) = gains(with_file(*fsft, *base))
-    assert gain.distance["head_lr_scale"] == [1.0, 5.0]
+    (gain,) = gains(ledger_of(*fsft, *base))
+    assert gain.recipe.head_lr_scale == 5
     assert gain.word == "no clear difference"  # two seeds a point apart say little
-    (single,) = gains(with_file(fsft[0], *base))
+    (single,) = gains(ledger_of(fsft[0], *base))
     assert single.word == "no interval" and single.difference.gain == pytest.approx(-2.05)
 
 
 def test_self_distillation_is_compared_with_plain_single_inference() -> None:
     distilled = seeds(recipes["table1/resnet56/fsft-sd"].reduced(**SHORT), si=(55.0,), ag=(55.0,), sd=(61.0,))
     plain = seeds(FSFT.reduced(**SHORT), si=(60.0,), ag=(60.0,))
-    found = {gain.label: gain.difference.gain for gain in gains(with_file(*distilled, *plain))}
-    assert found == {"FSFT-SD against FSFT-SI": pytest.approx(1.0), "FSFT-AG against FSFT-SI": 0.0}
+    found = {label(gain): gain.difference.gain for gain in gains(ledger_of(*distilled, *plain))}
+    assert found == {"fsft-sd sd - fsft si": pytest.approx(1.0), "fsft ag - fsft si": 0.0}
 
 
 def test_a_method_with_self_distillation_is_compared_with_itself() -> None:
@@ -159,17 +168,17 @@ def test_a_method_with_self_distillation_is_compared_with_itself() -> None:
         *seeds(recipe.reduced(**SHORT, method="sla"), si=(55.0,)),
         *seeds(recipe.reduced(**SHORT, method="sla-sd"), si=(54.0,), sd=(57.0,)),
     ]
-    found = {gain.label: gain.difference.gain for gain in gains(with_file(*runs))}
+    found = {label(gain): gain.difference.gain for gain in gains(ledger_of(*runs))}
     assert found == {
-        "FSFT-SI against baseline": pytest.approx(2.0),
-        "SLA-SI against baseline": pytest.approx(-3.0),
-        "SLA-SD against baseline": pytest.approx(-1.0),
-        "SLA-SD against SLA-SI": pytest.approx(2.0),
+        "fsft si - baseline baseline": pytest.approx(2.0),
+        "sla si - baseline baseline": pytest.approx(-3.0),
+        "sla-sd sd - baseline baseline": pytest.approx(-1.0),
+        "sla-sd sd - sla si": pytest.approx(2.0),
     }
 
 
-def test_exact_runs_give_gains_without_the_word_reduced() -> None:
+def test_exact_runs_give_exact_gains() -> None:
     runs = [*seeds(FSFT, si=(74.5, 74.6)), *seeds(BASE, baseline=(73.0, 73.1))]
-    assert all(gain.exact and not gain.verdict.startswith("reduced") for gain in gains(with_file(*runs)))
-    basic = with_file(fake_result("table1/resnet56-basic/fsft", si=70.0))
-    assert not is_exact(basic[0])  # the other reading of the paper's ResNet-56 is not the recipe of a cell
+    assert all(gain.exact for gain in gains(ledger_of(*runs)))
+    (basic,) = ledger_of(fake_result("table1/resnet56-basic/fsft", si=70.0))
+    assert not is_exact(basic)  # the other reading of the paper's ResNet-56 is not the recipe of a cell

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from fake_runs import fake_result, save, seeds, with_file
+from fake_runs import fake_result, ledger_of, save, seeds
 from nbformat.v4 import new_markdown_cell, new_notebook
 
+from fsft.evidence.ledger import Ledger
 from fsft.evidence.verdicts import assert_verdict, marker_problems, verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,8 +83,8 @@ def test_the_build_stops_before_it_executes_anything(repository: Path, capsys: p
 
 
 def test_code_can_be_bound_too() -> None:
-    runs = with_file(*seeds("table1/resnet56/fsft", si=(74.5, 74.6)))
+    runs = ledger_of(*seeds("table1/resnet56/fsft", si=(74.5, 74.6)))
     assert_verdict("claims/si-beats-baseline", "not run", ledger=runs)
     with pytest.raises(AssertionError, match="numbers/table1/resnet56/si is 'reproduced'"):
         assert_verdict("numbers/table1/resnet56/si", "not run", ledger=runs)
-    assert set(verdicts(ledger=[]).values()) >= {"not run"}
+    assert set(verdicts(ledger=Ledger()).values()) >= {"not run"}

@@ -107,26 +107,6 @@ def test_every_table_is_of_the_form_that_the_book_lets_through(rows, caption):
     assert len(re.findall("<tr>", page)) == len(rows) + 1
 
 
-def result(accuracies, mode="ag"):
-    return {"history": [{"epoch": n, "test": {mode: a}} for n, a in enumerate(accuracies, 1)]}
-
-
-def test_curves_are_seeds_by_epochs():
-    found = plots.curves([result([1, 2, 3]), result([4, 5, 6])], "ag")
-    np.testing.assert_array_equal(found, [[1, 2, 3], [4, 5, 6]])
-
-
-@pytest.mark.parametrize("runs", [[], [result([1, 2]), result([1])]])
-def test_curves_of_unequal_runs_are_refused(runs):
-    with pytest.raises(ValueError, match="one length"):
-        plots.curves(runs, "ag")
-
-
-def test_curves_of_a_mode_that_was_not_measured_are_refused():
-    with pytest.raises(ValueError, match=r"\['ag'\], not 'sd'"):
-        plots.curves([result([1])], "sd")
-
-
 def test_learning_curves_draw_every_seed_and_the_mean():
     values = np.array([[10.0, 30.0], [20.0, 50.0]])
     fig = plots.learning_curves({"baseline": values, "something else": values + 1})

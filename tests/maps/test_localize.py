@@ -11,7 +11,7 @@ import fsft.training
 from fsft.catalog import recipes
 from fsft.cli.main import main
 from fsft.datasets.fileset import file_set
-from fsft.evidence.ledger import verify
+from fsft.evidence.verify import verify
 from fsft.maps.cam import class_maps
 from fsft.maps.localization import SCORES, localization_scores
 from fsft.maps.scorefile import load_map_scores, percent, write_map_scores

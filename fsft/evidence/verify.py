@@ -1,0 +1,268 @@
+"""A results folder checked against everything that follows from something else.
+
+The file name follows from slug and seed, the slug from the recipe, parameters and inference modes from its network,
+learning rates from its schedule, the last and best accuracies from the history, accuracies from the number of images,
+the guards from the content, the fingerprint of a data set from the other runs on it, the weights' hash from the
+weights. None of this stops somebody who trains another network; it finds slips, and numbers that were typed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fsft.catalog import recipes
+from fsft.evidence import probes
+from fsft.evidence.probes import read_probe
+from fsft.maps.scorefile import FOLDER, check_map_scores
+from fsft.methods import METHODS
+from fsft.recipe import Recipe
+from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, parse
+from fsft.runtime.schema import check_schema
+
+LARGEST = 2000  # layers or widening of a network that is built to count its parameters
+
+
+def verify(directory: str | Path | None = None, runs_dir: str | Path | None = None) -> list[str]:
+    """Problems of a results folder as sentences that name file and field; an empty list when all is well.
+
+    Each file is checked alone, then all together: runs on the same data set must agree on its fingerprint, no two
+    trainings can have the same weights, probes and map scores must belong to the weights of the runs that they name.
+    With `runs_dir`, the weights that are there (`<slug>-seed<k>/weights.pt`) must be those that the result names.
+    """
+    folder = find_results(directory)
+    problems: list[str] = []
+    sound: list[Result] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            result = parse(path)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        broken = _tried(check_schema, result)
+        found = broken or [*check_name(path, result), *_tried(_contradictions, result)]
+        problems += [f"{path.name}: {problem}" for problem in [*found, *_tried(_check_guards, result)]]
+        if not broken:
+            sound.append({**result, "file": path.name})
+            problems += _check_weights(result, path, runs_dir)
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        problems += check_map_scores(path, sound)
+    problems += [problem for disagree in _disagreements(sound) for problem in disagree]
+    return [*problems, *_check_probes(folder, sound)]
+
+
+def _tried(check: Callable[[Result], Iterable[str]], result: Result) -> list[str]:
+    """What a check finds; one that a damaged result breaks off is a problem, too."""
+    try:
+        return list(check(result))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return [f"expected a result that can be checked, found {type(error).__name__}: {str(error)[:200]}"]
+
+
+def _check_guards(result: Result) -> Iterator[str]:
+    yield from check_digest(result)
+    recorded = result.get("checksums")
+    if isinstance(recorded, dict):
+        found = checksums(result)
+        for name in {**found, **recorded}:
+            if found.get(name) != recorded.get(name):
+                yield f"field {name}: altered after the run (its checksum differs)"
+
+
+def _contradictions(result: Result) -> Iterator[str]:
+    """Fields of one result that do not follow from its other fields."""
+    yield from _check_history(result)
+    try:
+        recipe = Recipe.from_dict(result["recipe"])
+    except (ArithmeticError, TypeError, ValueError) as error:
+        yield f"field recipe: {error}"
+        return
+    yield from _check_recipe(result, recipe)
+    yield from _check_rates(result, recipe)
+    yield from _check_network(result, recipe)
+
+
+def _check_history(result: Result) -> Iterator[str]:
+    """The summary fields against the history that they summarize, and accuracies against numbers of images."""
+    history, last, best = result["history"], result["last"], result["best"]
+    epochs, every = result["recipe"]["epochs"], result["recipe"].get("eval_every", 1)
+    if len(history) != epochs or [entry["epoch"] for entry in history] != list(range(1, epochs + 1)):
+        yield f"field history: expected the epochs 1 to {epochs} of field recipe.epochs, in order"
+        return
+    tested = [entry for entry in history if "test" in entry]
+    if [entry["epoch"] for entry in tested] != sorted({*range(every, epochs + 1, every), epochs}):
+        yield f"field history: expected test accuracies every {every} epochs and in the last"
+        return
+    images = {"test": result["data"]["test_images"], "train": _train_sample(result["data"]["train_images"])}
+    for entry in history:
+        for split in entry.keys() & images.keys():
+            if entry[split].keys() != last.keys():
+                yield f"field history of epoch {entry['epoch']}: expected the accuracy of {', '.join(last)} in {split}"
+            for mode, value in entry[split].items():
+                if abs(value * images[split] / 100 - round(value * images[split] / 100)) > 1e-6:
+                    which = f"field history of epoch {entry['epoch']}, {split}.{mode}"
+                    yield f"{which}: expected a number of {images[split]} images in percent, found {value}"
+    for mode in sorted({*tested[-1]["test"], *last, *best}):
+        values = [entry["test"].get(mode, -1) for entry in tested]
+        found = best.get(mode, {})
+        for field, expected, recorded in (
+            (f"last.{mode}", values[-1], last.get(mode)),
+            (f"best.{mode}.epoch", tested[values.index(max(values))]["epoch"], found.get("epoch")),
+            (f"best.{mode}.accuracy", max(values), found.get("accuracy")),
+        ):
+            if recorded != expected:
+                yield f"field {field}: expected {expected} from the history, found {recorded}"
+
+
+def _train_sample(images: int) -> int:
+    """How many training images a loop evaluates: every k-th, at most `TRAIN_SAMPLE`."""
+    from fsft.loop import TRAIN_SAMPLE
+
+    return len(range(0, images, math.ceil(images / TRAIN_SAMPLE) or 1))
+
+
+def _check_recipe(result: Result, recipe: Recipe) -> Iterator[str]:
+    """What follows from the recipe's fields, and from its name."""
+    follows = {"slug": recipe.slug, "recipe_name": recipe.name, "distance": recipe.distance()}
+    for field, expected in follows.items():
+        if result[field] != expected:
+            yield f"field {field}: expected {expected} from the recipe's fields, found {result[field]}"
+    # A recipe under the paper's name with other values would pass for the paper's own.
+    namesake = recipes.get(recipe.name)
+    if namesake is not None and namesake.digest != recipe.digest:
+        own, usual = recipe.as_dict(), namesake.as_dict()
+        for field in usual:
+            if field != "origin" and own[field] != usual[field]:
+                yield f"field recipe.{field}: expected {usual[field]} under the name {recipe.name}, found {own[field]}"
+
+
+def _check_rates(result: Result, recipe: Recipe) -> Iterator[str]:
+    """The learning rate of each epoch's last step against the schedule."""
+    steps = result["data"]["train_images"] // recipe.batch_size
+    for epoch, entry in enumerate(result["history"], start=1):
+        expected = recipe.learning_rate((epoch * steps - 1) / (recipe.epochs * steps)) if steps else math.nan
+        if not math.isclose(entry["lr"], expected, rel_tol=1e-5):
+            yield f"field history of epoch {epoch}, lr: expected {expected} from the schedule, found {entry['lr']}"
+            return
+
+
+def _check_network(result: Result, recipe: Recipe) -> Iterator[str]:
+    """Inference modes and parameters against the method and the network."""
+    method = METHODS[recipe.method]
+    modes = {"si", "ag-last"} if method.joint else {"baseline"}
+    modes |= {"ag"} if method.joint and method.taps == 2 else set()
+    modes |= {"sd"} if method.teaches else set()
+    later = {"ag-logits"} if "ag" in modes else set()  # older runs were not evaluated in it
+    if not modes <= result["last"].keys() <= modes | later:
+        yield f"field last: expected the modes {sorted(modes)} of method {recipe.method}, found {[*result['last']]}"
+    if max(map(int, re.findall(r"\d+", recipe.model)), default=0) > LARGEST:
+        yield f"field recipe.model: expected at most {LARGEST} layers, found {recipe.model}"
+        return
+    try:
+        two, each = _parameters(recipe.model, recipe.block, recipe.shortcut, recipe.method, recipe.masks)
+    except ValueError as error:
+        yield f"field recipe.model: {error}"
+        return
+    rest = result["parameters"] - two
+    if rest < -each or rest % each:
+        yield f"field parameters: expected {two} and {each} more for each class above two, found {result['parameters']}"
+
+
+@cache
+def _parameters(model: str, block: str, shortcut: str, method: str, masks: str) -> tuple[int, int]:
+    """How many parameters a network has with two classes, and how many more for each further class."""
+    import torch
+
+    from fsft.networks import build
+
+    recipe = Recipe(name="any", model=model, block=block, shortcut=shortcut, method=method, masks=masks)
+    with torch.device("meta"):  # shapes without numbers
+        networks = [build(recipe, classes) for classes in (2, 3)]
+    two, three = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
+    return two, three - two
+
+
+def _check_weights(result: Result, path: Path, runs_dir: str | Path | None) -> list[str]:
+    weights = None if runs_dir is None else Path(runs_dir) / path.stem / "weights.pt"
+    if weights is None or not weights.is_file():
+        return []
+    from fsft.checkpoint import load_state, weights_digest
+
+    try:
+        found = weights_digest(load_state(weights)["model"])
+    except Exception as error:  # whatever a damaged file makes the reader raise is one more problem to list
+        return [f"{path.name}: {path.stem}/weights.pt cannot be read ({type(error).__name__}: {error})"]
+    if found == result["weights_sha256"]:
+        return []
+    return [f"{path.name}: field weights_sha256: is not the hash of {path.stem}/weights.pt"]
+
+
+def _disagreements(sound: list[Result]) -> Iterator[list[str]]:
+    """Values that must be equal between runs."""
+    runs: list[tuple[Result, Recipe]] = []
+    for result in sound:
+        try:
+            runs.append((result, Recipe.from_dict(result["recipe"])))
+        except (ArithmeticError, TypeError, ValueError):
+            continue  # reported with its file
+    for split, fields in (("test", ()), ("train", ("images_per_class",))):
+        keys = [[getattr(recipe, field) for field in ("dataset", "dataset_options", *fields)] for _, recipe in runs]
+        for name in (f"{split}_sha256", f"{split}_images"):
+            values = [result["data"][name] for result, _ in runs]
+            yield _disagreement(f"data.{name}", runs, keys, values)
+    yield _disagreement("parameters", runs, [r.digest for _, r in runs], [result["parameters"] for result, _ in runs])
+    hashes = [result["weights_sha256"] for result, _ in runs]
+    trainings = [f"seed {result['seed']} of recipe {recipe.digest[:8]}" for result, recipe in runs]
+    yield _disagreement("weights_sha256", runs, hashes, trainings)
+
+
+def _disagreement(
+    name: str, runs: list[tuple[Result, Recipe]], keys: Iterable[Any], values: Iterable[Any]
+) -> list[str]:
+    """Whoever differs from the majority of the runs with an equal key is named."""
+    groups: defaultdict[str, list[tuple[Any, str]]] = defaultdict(list)
+    for (result, _), key, value in zip(runs, keys, values, strict=True):
+        groups[repr(key)].append((value, result["file"]))
+    problems = []
+    for members in groups.values():
+        usual, votes = Counter(value for value, _ in members).most_common(1)[0]
+        others = f"{votes} other run{'s' * (votes > 1)}"
+        problems += [
+            f"{file}: field {name}: expected {usual} as in {others}, found {value}"
+            for value, file in members
+            if value != usual
+        ]
+    return problems
+
+
+def _check_probes(folder: Path, sound: list[Result]) -> Iterator[str]:
+    """Probes that are altered, that no network can give, or that belong to another network than that of their run."""
+    weights = {result["file"]: result["weights_sha256"] for result in sound}
+    for path in sorted((folder / probes.FOLDER).glob("*.json")):
+        try:
+            probe = read_probe(path)
+        except ValueError as error:
+            yield str(error)
+            continue
+        name, run = f"{probes.FOLDER}/{path.name}", probe.get("run")
+        if not isinstance(run, str) or run not in weights:
+            yield f"{name}: expected a sound run {run} in {folder.name}/"
+        elif weights[run] != probe.get("weights_sha256"):
+            yield f"{name}: field weights_sha256: is not that of {run}"
+        recognition = probe.get("recognition")
+        for images, table in recognition.items() if isinstance(recognition, Mapping) else [("", recognition)]:
+            if not _are_shares(table):
+                yield f"{name}: field recognition.{images}: expected rows of percentages that add up to 100"
+
+
+def _are_shares(table: Any) -> bool:
+    """Whether a table is square, and its rows are percentages from 0 to 100 with the sum 100."""
+    if not isinstance(table, list) or not all(isinstance(row, list) and len(row) == len(table) for row in table):
+        return False
+    numbers = all(type(value) in (int, float) and 0 <= value <= 100 for row in table for value in row)
+    return bool(table) and numbers and all(abs(sum(row) - 100) < 1e-6 for row in table)
