@@ -7,7 +7,6 @@ independent of the batch size, and repeatable when a run resumes in the middle o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,97 +17,80 @@ from torch import Tensor
 
 # Each kind of draw has a stream of its own: one that is switched off leaves the others as they were.
 ORDER, CROP, FLIP, CUTOUT, SHARE, PARTNER = range(6)
+PAD = 4  # black pixels around an image before it is cropped
 ROTATIONS = 4
 
 
-@dataclass(frozen=True, eq=False)
-class EpochPlan:
+class EpochPlan(NamedTuple):
     """The random draws of one epoch.
 
-    ``order`` int64 (n,): indices into the data set. ``shift`` int64 (n, 2): row and column of the crop's
-    upper-left corner in the padded image, each in [0, 2 * pad]. ``flip`` bool (n,): mirror this sample. Row
-    ``i`` belongs to the i-th sample *seen*, not to data-set image ``i``.
+    ``order`` int64 (n,): indices into the data set. ``shift`` int64 (n, 2): row and column of the crop's upper-left
+    corner in the padded image, each in [0, 2 * PAD]. ``flip`` bool (n,): mirror this sample. Row ``i`` belongs to the
+    i-th sample *seen*, not to data-set image ``i``.
     """
 
     order: Tensor
     shift: Tensor
     flip: Tensor
 
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def to(self, device: torch.device | str) -> EpochPlan:
-        """The same plan on ``device``; one transfer per field, so no step of the epoch needs another."""
-        return EpochPlan(self.order.to(device), self.shift.to(device), self.flip.to(device))
-
     def batch(self, step: int, batch_size: int) -> EpochPlan:
         """Slice ``step`` (from 0) of the plan; the last may be shorter, and ``IndexError`` beyond it."""
-        if not 0 <= step * batch_size < len(self):
-            raise IndexError(f"step {step} of batch size {batch_size} is outside a plan of {len(self)} samples")
+        if not 0 <= step * batch_size < len(self.order):
+            raise IndexError(f"step {step} of batch size {batch_size} is outside a plan of {len(self.order)} samples")
         part = slice(step * batch_size, (step + 1) * batch_size)
-        return EpochPlan(self.order[part], self.shift[part], self.flip[part])
+        return EpochPlan(*(draws[part] for draws in self))
 
 
 def raw_draws(seed: int, epoch: int, stream: int, count: int) -> np.ndarray:
     """``count`` raw 64-bit draws of a stream of its own.
 
-    NumPy promises that ``SeedSequence`` and the raw output of ``PCG64`` never change; it does not for
-    ``Generator``'s methods.
+    NumPy promises that ``SeedSequence`` and the raw output of ``PCG64`` never change; it does not for ``Generator``'s
+    methods.
     """
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(epoch, stream))
     return np.asarray(np.random.PCG64(sequence).random_raw(count), dtype=np.uint64)
 
 
-def epoch_plan(
-    num_images: int,
-    seed: int,
-    epoch: int,
-    pad: int = 4,
-    *,
-    shuffle: bool = True,
-    crop: bool = True,
-    flip: bool = True,
-) -> EpochPlan:
+def below(draws: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
+    """Raw draws as whole numbers in [0, limit), int64: their upper 32 bits, scaled."""
+    return (((draws >> np.uint64(32)) * np.asarray(limit, np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def epoch_plan(num_images: int, seed: int, epoch: int, *, crop: bool = True, flip: bool = True) -> EpochPlan:
     """Draw order, crop shifts and flips for one epoch of ``num_images`` samples (on the CPU).
 
-    The three come from separate streams, so switching one off leaves the others as they were. Switched off
-    means the identity: order 0, 1, ...; shift ``pad`` (the central crop, which is the image itself); no flip.
+    Switched off means the identity: shift ``PAD`` (the central crop, which is the image itself); no flip.
     """
-    if num_images < 0 or pad < 0:
-        raise ValueError(f"expected num_images >= 0 and pad >= 0, found {num_images} and {pad}")
-    if seed < 0 or epoch < 0:
-        raise ValueError(f"expected seed >= 0 and epoch >= 0, found {seed} and {epoch}")
-    order = np.arange(num_images, dtype=np.int64)
-    if shuffle:
-        order = np.argsort(raw_draws(seed, epoch, ORDER, num_images), kind="stable").astype(np.int64)
-    shift = np.full((num_images, 2), pad, dtype=np.int64)
+    if min(num_images, seed, epoch) < 0:
+        raise ValueError(f"expected numbers of at least 0, found {num_images} images, seed {seed}, epoch {epoch}")
+    order = np.argsort(raw_draws(seed, epoch, ORDER, num_images), kind="stable").astype(np.int64)
+    shift = np.full((num_images, 2), PAD, dtype=np.int64)
     if crop:
-        high = raw_draws(seed, epoch, CROP, 2 * num_images) >> np.uint64(32)
-        shift = ((high * np.uint64(2 * pad + 1)) >> np.uint64(32)).astype(np.int64).reshape(num_images, 2)
+        shift = below(raw_draws(seed, epoch, CROP, 2 * num_images), 2 * PAD + 1).reshape(num_images, 2)
     mirrored = np.zeros(num_images, dtype=np.bool_)
     if flip:
         mirrored = (raw_draws(seed, epoch, FLIP, num_images) >> np.uint64(63)).astype(np.bool_)
     return EpochPlan(torch.from_numpy(order), torch.from_numpy(shift), torch.from_numpy(mirrored))
 
 
-def crop(images: Tensor, shift: Tensor, pad: int = 4) -> Tensor:
-    """Cut each image, zero-padded by ``pad`` pixels on every side, at its own shift.
+def crop(images: Tensor, shift: Tensor) -> Tensor:
+    """Cut each image, zero-padded by ``PAD`` pixels on every side, at its own shift.
 
-    (B, C, H, W) -> (B, C, H, W). ``images`` are the raw uint8 pixels: black is padded *before* normalizing,
-    as torchvision's ``RandomCrop(H, padding=pad)`` does. ``shift`` (B, 2) integers in [0, 2 * pad] on the
-    same device; ``pad`` itself gives the image back.
+    (B, C, H, W) -> (B, C, H, W). ``images`` are the raw uint8 pixels: black is padded *before* normalizing, as
+    torchvision's ``RandomCrop(H, padding=PAD)`` does. ``shift`` (B, 2) integers in [0, 2 * PAD] on the same device;
+    ``PAD`` itself gives the image back.
     """
     if images.ndim != 4 or shift.shape != (len(images), 2):
         found = f"{tuple(images.shape)} and {tuple(shift.shape)}"
         raise ValueError(f"expected images (B, C, H, W) and shift (B, 2), found {found}")
     # Only on the CPU: on a GPU the comparison would make the host wait for the device at every step.
-    if shift.device.type == "cpu" and ((shift < 0) | (shift > 2 * pad)).any():
-        raise ValueError(f"expected shifts in [0, {2 * pad}], found {int(shift.min())} to {int(shift.max())}")
+    if shift.device.type == "cpu" and ((shift < 0) | (shift > 2 * PAD)).any():
+        raise ValueError(f"expected shifts in [0, {2 * PAD}], found {int(shift.min())} to {int(shift.max())}")
     batch, channels, height, width = images.shape
-    padded = F.pad(images, (pad, pad, pad, pad))
+    padded = F.pad(images, (PAD,) * 4)
     rows, columns = padded.shape[2:]
-    # Every output row is `width` consecutive bytes of the padded batch: gathering whole rows is several times
-    # faster than pixels.
+    # Every output row is `width` consecutive bytes of the padded batch: gathering rows is several times faster than
+    # gathering pixels.
     corner = torch.arange(batch * channels, device=images.device).view(batch, channels) * (rows * columns)
     corner = corner + (shift[:, 0] * columns + shift[:, 1])[:, None]
     first = corner[:, :, None] + torch.arange(height, device=images.device) * columns
@@ -129,18 +111,12 @@ def flip(images: Tensor, flags: Tensor) -> Tensor:
 
 
 def normalize(
-    images: Tensor,
-    mean: Tensor | Sequence[float],
-    std: Tensor | Sequence[float],
-    dtype: torch.dtype = torch.float32,
-    *,
-    channels_last: bool = False,
+    images: Tensor, mean: Tensor | Sequence[float], std: Tensor | Sequence[float], *, channels_last: bool = False
 ) -> Tensor:
-    """``(images / 255 - mean) / std`` per channel: uint8 (B, C, H, W) -> ``dtype`` (B, C, H, W).
+    """``(images / 255 - mean) / std`` per channel: uint8 (B, C, H, W) -> float32 (B, C, H, W).
 
-    ``mean`` and ``std`` (C,) are in units where white is 1. Pass them as tensors on the images' device inside
-    a loop: a list is copied there on every call. Computed in float32 whatever ``dtype``; ``channels_last``
-    sets the memory format of the result.
+    ``mean`` and ``std`` (C,) are in units where white is 1. Pass them as tensors on the images' device inside a loop: a
+    list is copied there on every call. ``channels_last`` sets the memory format of the result.
     """
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(f"expected uint8 images (B, C, H, W), found {images.dtype} {tuple(images.shape)}")
@@ -150,9 +126,8 @@ def normalize(
         found = f"{tuple(mean.shape)} and {tuple(std.shape)}"
         raise ValueError(f"expected mean and std of shape ({images.shape[1]},), found {found}")
     scale, offset = 1 / (255 * std), mean / std
-    values = images.to(torch.float32).mul_(scale[:, None, None]).sub_(offset[:, None, None]).to(dtype)
-    # The layout is changed last: on the CPU converting uint8 to channels_last floats in one step is three
-    # times slower.
+    values = images.to(torch.float32).mul_(scale[:, None, None]).sub_(offset[:, None, None])
+    # The layout is changed last: on the CPU converting uint8 to channels_last floats in one step is three times slower.
     return values.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
@@ -162,9 +137,8 @@ def cutout_centers(num_images: int, height: int, width: int, seed: int, epoch: i
     Returns:
         int64 (num_images, 2), row and column, on the CPU. Row ``i`` belongs to the i-th sample seen.
     """
-    high = raw_draws(seed, epoch, CUTOUT, 2 * num_images).reshape(num_images, 2) >> np.uint64(32)
-    size = np.array([height, width], dtype=np.uint64)
-    return torch.from_numpy(((high * size) >> np.uint64(32)).astype(np.int64))
+    draws = raw_draws(seed, epoch, CUTOUT, 2 * num_images).reshape(num_images, 2)
+    return torch.from_numpy(below(draws, np.array([height, width])))
 
 
 def cutout(images: Tensor, centers: Tensor, length: int = 8) -> Tensor:
@@ -204,10 +178,6 @@ class MixupPlan(NamedTuple):
 
     share: Tensor
     partner: Tensor
-
-    def to(self, device: torch.device | str) -> MixupPlan:
-        """The same plan on ``device``."""
-        return MixupPlan(self.share.to(device), self.partner.to(device))
 
 
 def mixup_plan(num_steps: int, batch_size: int, seed: int, epoch: int, alpha: float = 1.0) -> MixupPlan:

@@ -6,7 +6,7 @@ import torchvision.transforms.v2.functional as tvf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsft.augment import crop, epoch_plan, flip, normalize
+from fsft.augment import PAD, crop, epoch_plan, flip, normalize
 
 GOLDEN_ORDER = [4, 5, 1, 0, 2, 3]
 GOLDEN_SHIFT = [[7, 6], [6, 0], [7, 3], [0, 0], [2, 8], [0, 0]]
@@ -24,18 +24,17 @@ def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
     channels=st.integers(1, 4),
     height=st.integers(1, 9),
     width=st.integers(1, 9),
-    pad=st.integers(0, 5),
     seed=st.integers(0, 2**32),
 )
-def test_crop_and_flip_equal_torchvision_given_the_same_draws(batch, channels, height, width, pad, seed):
+def test_crop_and_flip_equal_torchvision_given_the_same_draws(batch, channels, height, width, seed):
     images = random_images(batch, channels, height, width, seed=seed)
-    plan = epoch_plan(batch, seed, 0, pad)
-    cropped = crop(images, plan.shift, pad)
+    plan = epoch_plan(batch, seed, 0)
+    cropped = crop(images, plan.shift)
     flipped = flip(cropped, plan.flip)
     assert cropped.dtype == flipped.dtype == torch.uint8
     for i in range(batch):
         top, left = plan.shift[i].tolist()
-        expected = tvf.crop(tvf.pad(images[i], [pad] * 4), top, left, height, width)
+        expected = tvf.crop(tvf.pad(images[i], [PAD] * 4), top, left, height, width)
         assert torch.equal(cropped[i], expected)
         assert torch.equal(flipped[i], tvf.horizontal_flip(expected) if plan.flip[i] else expected)
 
@@ -87,19 +86,16 @@ def test_wrong_shapes_are_named():
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_normalize_equals_torchvision(dtype, channels_last):
+def test_normalize_equals_torchvision(channels_last):
     images = random_images(4, 3, 5, 7)
     before = images.clone()
-    values = normalize(images, MEAN, STD, dtype, channels_last=channels_last)
+    values = normalize(images, MEAN, STD, channels_last=channels_last)
     expected = tvf.normalize(tvf.to_dtype(images, torch.float32, scale=True), list(MEAN), list(STD))
-    assert values.dtype == dtype
+    assert values.dtype == torch.float32
     assert torch.equal(images, before)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     assert values.is_contiguous(memory_format=layout)
-    # Rounded once, at the end: to the nearest bfloat16 of the float32 result, up to a tie.
-    tolerance = 2e-6 if dtype == torch.float32 else 2**-8 * 4
-    torch.testing.assert_close(values.float(), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(values, expected, rtol=0, atol=2e-6)
 
 
 def test_padding_is_black_before_normalizing():
@@ -141,10 +137,6 @@ def test_switching_one_draw_off_leaves_the_others():
     assert torch.equal(plain.order, plan.order)
     assert (plain.shift == 4).all()
     assert not plain.flip.any()
-    unshuffled = epoch_plan(50, 5, 1, shuffle=False)
-    assert unshuffled.order.tolist() == list(range(50))
-    assert torch.equal(unshuffled.shift, plan.shift)
-    assert torch.equal(unshuffled.flip, plan.flip)
 
 
 @settings(max_examples=25, deadline=None)
@@ -155,19 +147,15 @@ def test_batches_are_the_slices_of_the_plan(count, batch_size):
     batches = [plan.batch(step, batch_size) for step in range(steps)]
     for name in ("order", "shift", "flip"):
         assert torch.equal(torch.cat([getattr(batch, name) for batch in batches]), getattr(plan, name))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert all(len(batch.order) == batch_size for batch in batches[:-1])
     with pytest.raises(IndexError):
         plan.batch(steps, batch_size)
     with pytest.raises(IndexError):
         plan.batch(-1, batch_size)
 
 
-def test_plan_of_no_images_and_no_padding():
-    assert len(epoch_plan(0, 0, 0)) == 0
-    assert not epoch_plan(5, 0, 0, pad=0).shift.any()
-
-
-@pytest.mark.parametrize("bad", [(-1, 0, 0, 4), (5, -1, 0, 4), (5, 0, -1, 4), (5, 0, 0, -1)])
+@pytest.mark.parametrize("bad", [(-1, 0, 0), (5, -1, 0), (5, 0, -1)])
 def test_plan_rejects_negative_arguments(bad):
+    assert len(epoch_plan(0, 0, 0).order) == 0
     with pytest.raises(ValueError, match="expected"):
         epoch_plan(*bad)
