@@ -272,10 +272,17 @@ class Loop:
 
     def pause(self) -> None:
         """Between two steps, and between two batches of an evaluation: save when it is due, and leave when asked to."""
-        if self.stop:
-            self.leave()
-        if self.folder is not None and time.perf_counter() - self.saved_at >= self.checkpoint_seconds:
+        if self.folder is None:
+            return
+        if self.stop or time.perf_counter() - self.saved_at >= self.checkpoint_seconds:
             self.save(self.folder)
+        if self.stop.signal_number is not None:
+            state, name = self.state, signal.Signals(self.stop.signal_number).name
+            raise TrainingStoppedError(
+                f"stopped by {name} in epoch {state.epoch + 1} of {self.recipe.epochs} after {state.step} of "
+                f"{self.steps_per_epoch} steps; saved in {self.folder}: the same command goes on from here",
+                self.stop.signal_number,
+            )
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint, unless the training has diverged: then the last good one stays."""
@@ -306,18 +313,6 @@ class Loop:
         self.state = State(**saved["state"])
         self.state.loss_sum = self.state.loss_sum.to(self.device)
 
-    def leave(self) -> None:
-        """Save, and say how to go on."""
-        assert self.folder is not None and self.stop.signal_number is not None
-        self.save(self.folder)
-        state = self.state
-        raise TrainingStoppedError(
-            f"stopped by {signal.Signals(self.stop.signal_number).name} in epoch {state.epoch + 1} of "
-            f"{self.recipe.epochs} after {state.step} of {self.steps_per_epoch} steps; saved in {self.folder}: "
-            "the same command goes on from here",
-            self.stop.signal_number,
-        )
-
     def result(self) -> dict[str, Any]:
         """What the result file says, see :mod:`fsft.runtime.schema`."""
         history, state = self.state.history, self.state
@@ -336,7 +331,7 @@ class Loop:
             "last": history[-1]["test"],
             "best": best_epochs(history),
             "seconds": round(state.seconds, 1),
-            "images_per_second": round(images / seconds, 1) if known else None,
+            "images_per_second": round(images / seconds, 1) if known and seconds else None,
             "peak_memory_mib": peak_memory_mib(self.device),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             **self.environment,
