@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ class Ledger:
 
     def __init__(self, runs: Iterable[Run] = (), probes: Iterable[Probe] = ()) -> None:
         given = list(runs)
-        by_age = sorted(given, key=lambda run: datetime.fromisoformat(run.raw["finished"]).timestamp())
+        by_age = sorted(given, key=lambda run: str(run.raw["finished"]))  # ISO 8601 in UTC
         newest = {(run.digest, run.seed): run for run in by_age}
         self.all = tuple(run for run in given if newest[run.digest, run.seed] is run)
         self.by_digest: defaultdict[str, list[Run]] = defaultdict(list)
