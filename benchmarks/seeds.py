@@ -1,7 +1,7 @@
 """Do several seeds of one recipe share a device well?
 
-Images per second of N runs side by side against one alone: on a CPU N processes, as ``fsft sweep --jobs N`` starts them,
-which divide its threads; on a GPU in one process, as with ``fsft sweep --together N``.
+Images per second of N runs side by side against one alone: on a CPU N processes that divide its threads, as
+``fsft sweep --jobs N`` starts them; on a GPU one process, as with ``fsft sweep --together N``.
 
     python benchmarks/seeds.py [--device cuda]
 """

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import tiny
 
-
 from fsft.catalog import recipes
 from fsft.runtime.stopping import StopRequest
 
