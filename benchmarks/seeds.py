@@ -92,12 +92,11 @@ def main() -> None:
     if options.worker:
         work(options)
         return
-    kind, counts, measure = "processes", ("1", "2"), in_processes
-    if options.device.startswith("cuda"):
-        kind, counts, measure = "runs", ("1", "2", "4", "8"), in_one_process
+    on_gpu = options.device.startswith("cuda")
+    kind, measure = ("runs", in_one_process) if on_gpu else ("processes", in_processes)
     rows: list[dict[str, Any]] = []
     print(f"Images per second of {RECIPES[torch.device(options.device).type]}, N {kind} together")
-    for count in rows_in_time(counts, options):
+    for count in rows_in_time(["1", "2", "4", "8"] if on_gpu else ["1", "2"], options):
         rows.append({kind: int(count), "images_per_second": spread(measure(int(count), options))})
         gain = rows[-1]["images_per_second"]["median"] / rows[0]["images_per_second"]["median"]
         print(f"  {count}: {text(rows[-1]['images_per_second'], 0)}, {gain:.2f} times the first")

@@ -97,7 +97,7 @@ def test_only_chooses_rows_and_a_budget_is_shared_among_them(harness, monkeypatc
         now += 45
     assert ends == [30, 67.5] and "no time left for c basic" in capsys.readouterr().out
     options.until = now
-    assert harness.take_turns({"a": lambda: None}, options)["a"] == [0.0]  # one round, however late it is
+    assert len(harness.take_turns({"a": lambda: None}, options)["a"]) == 1  # one round, however late it is
     options.only = ["wide"]
     with pytest.raises(SystemExit, match="--only: expected a part of one of a, found wide"):
         next(harness.rows_in_time(["a"], options))
