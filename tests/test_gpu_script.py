@@ -23,7 +23,8 @@ def gpu(monkeypatch):
     import gpu
 
     yield gpu
-    sys.modules.pop("gpu")
+    for name in ("gpu", "probe", "harness"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_runs_of_one_network_go_side_by_side_in_the_order_of_the_notes(gpu, call
     assert gpu.next_group(call, report, everything) == []
 
 
-@pytest.mark.parametrize(("left", "epochs"), [(1e4, 300), (420, 200), (300, 150), (200, 100), (20, 100)])
+@pytest.mark.parametrize(("left", "epochs"), [(1e4, 300), (420, 200), (330, 150), (200, 100), (20, 100)])
 def test_the_longest_schedule_that_ends_in_time(gpu, call, monkeypatch, left, epochs):
     """A pair needs 390 * 4 ms + 2 * 100 ms = 1.76 s an epoch, and 20 s to start; a tenth of the time is kept."""
     call.options.fit = True
@@ -81,7 +82,7 @@ def test_a_pair_keeps_the_schedule_with_which_it_was_begun(gpu, call):
 def test_a_dry_run_is_stopped_and_goes_on(gpu, tmp_path, monkeypatch, capsys):
     small = [tiny.recipe(method, **DIGITS) for method in ("baseline", "fsft")]
     monkeypatch.setattr(gpu, "tiers", lambda device: [small])
-    monkeypatch.setattr(gpu, "SECTIONS", {"facts": 500, "together": 500})
+    monkeypatch.setattr(gpu, "SECTIONS", {"facts": 500})
     monkeypatch.setattr(gpu, "SEEDS", range(1))
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--budget", "3000", "--out", str(tmp_path / "out"), "--device", "cpu"])
 
@@ -96,9 +97,25 @@ def test_a_dry_run_is_stopped_and_goes_on(gpu, tmp_path, monkeypatch, capsys):
         assert status() == 0
     probe = json.loads((tmp_path / "out" / "probe.json").read_text())
     assert probe["facts"]["rows"][0]["environment"]["device"]["type"] == "cpu"
-    assert [row["runs"] for row in probe["together"]["rows"]] == [1, 2, 4, 8, 2, 4, 2, 4]
     assert status() == 0
-    assert json.loads((tmp_path / "out" / "probe.json").read_text())["together"] == probe["together"]
     results = sorted((tmp_path / "out" / "results").glob("*.json"))
     assert [json.loads(path.read_text())["recipe_name"] for path in results] == [recipe.name for recipe in small]
     assert "nothing left to train" in capsys.readouterr().out
+
+
+def test_the_probe_has_rows_of_every_kind(gpu, monkeypatch):
+    import probe
+
+    monkeypatch.setattr(probe, "TOGETHER", {"resnet56-basic": (1, 2)})
+    monkeypatch.setattr(probe, "SHAPES", probe.SHAPES[-1:])
+    options = probe.arguments(None, rounds=1).parse_args([])
+    rows = {name: list(section(options)) for name, section in probe.SECTIONS.items()}
+    assert set(rows) == set(gpu.SECTIONS) - {"data", "tests"}
+    assert rows["convolutions"][0]["both_ms"] > 0 and [row["runs"] for row in rows["together"]] == [1, 2]
+    assert {row["run"] for row in rows["steps"]} == {
+        name.removeprefix("table1/") for name in gpu.FIRST if "56/" not in name
+    }
+    report = {name: {"rows": json.loads(json.dumps(found))} for name, found in rows.items()}
+    assert gpu.best_count(report) in (1, 2)
+    assert 0 < gpu.epoch_seconds(report, recipes["table1/resnet56-basic/fsft"]) < float("inf")
+    assert gpu.epoch_seconds(report, recipes["table1/resnet110/fsft"]) == float("inf")
