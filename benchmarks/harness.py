@@ -20,9 +20,9 @@ import torch
 from scipy import stats
 
 from fsft import ImageSet
-from fsft.runtime.devices import resolve_precision
 from fsft.loop import Loop
 from fsft.recipe import Recipe
+from fsft.runtime.devices import resolve_precision
 from fsft.runtime.provenance import environment
 
 RESULTS = Path(__file__).parent / "results"
