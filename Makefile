@@ -2,22 +2,24 @@
 PYTHON ?= python3
 PROFILE ?= quick
 DATA ?= data
-DEVICE ?= cpu
 QUESTIONS ?= loop_speed fsft_overhead table5 layout roofline step_profile seeds class_maps
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv lint format test book check-book lab bench verify lock clean
+.PHONY: help venv lint format test test-lowest test-colab book check-book lab bench gpu gpu-tree verify lock clean
 
 help:
 	@echo "make test                     environment, then the tests"
+	@echo "make test-lowest test-colab   the tests with the lowest versions allowed, and with Colab's (5 GB each)"
 	@echo "make book                     environment, notebooks executed, book in _build/html"
 	@echo "make book PROFILE=laptop DATA=path   the same on real CIFAR-100 and tiny-ImageNet"
 	@echo "make check-book               the built pages in headless Chromium"
 	@echo "make lab                      JupyterLab on the notebooks"
 	@echo "make lint format              ruff, mypy, zizmor"
 	@echo "make bench DEVICE=cpu|cuda    the benchmarks"
+	@echo "make gpu BUDGET=900 OUT=out   GPU tests, measurements, then the paper's next runs, in so many seconds"
+	@echo "make gpu-tree                 the tree for a machine without git, in _build/fsft-tree.tar.gz"
 	@echo "make verify                   check every file in results/"
 	@echo "make lock                     renew requirements.txt from pyproject.toml (needs uv)"
 
@@ -43,6 +45,19 @@ format: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -m "not book"
 
+# The bounds of pyproject.toml are true: its lowest versions, and Colab's without the extras, pass the tests.
+INSTALL_lowest := --resolution lowest-direct --editable .[cam,test]
+INSTALL_colab := --editable .[test] torch==2.11.* torchvision==0.26.* numpy==2.0.* pandas==2.2.*
+
+.venv-%/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/python -m pip install --quiet uv
+	.venv-$*/bin/uv pip install --quiet --python .venv-$* $(INSTALL_$*)
+	touch $@
+
+test-lowest test-colab: test-%: .venv-%/.ready
+	.venv-$*/bin/python -m pytest -m "not book"
+
 book: $(READY)
 	$(BIN)/fsft book build --profile $(PROFILE) --data-dir $(DATA)
 
@@ -52,14 +67,26 @@ check-book: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
+# Eight questions on a GPU in ten minutes; on a CPU as long as they take.
 bench: $(READY)
-	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py --device $(DEVICE) || exit 1; done
+	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py --device $(or $(DEVICE),cpu) \
+		$(if $(filter cuda%,$(DEVICE)),--seconds 65) || exit 1; done
+
+# Needs no environment of its own: any Python with the base dependencies will do, such as Colab's.
+gpu:
+	PYTHONPATH=. $(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py --budget $(BUDGET) --out $(OUT) \
+		--device $(or $(DEVICE),cuda) --data-dir $(DATA) $(if $(FIT),--fit)
+
+# The committed tree, with a file that says which commit it is, for a machine without git.
+gpu-tree:
+	printf '{"commit": "%s", "tree": "%s", "dirty": false}\n' $$(git rev-parse HEAD 'HEAD^{tree}') > COMMIT
+	mkdir -p _build && git archive --add-file=COMMIT --output=_build/fsft-tree.tar.gz HEAD
 
 verify: $(READY)
 	$(BIN)/fsft verify
 
 lock:
-	uv pip compile pyproject.toml --extra cam --extra book --extra dev --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra cam --extra book --extra test --extra dev --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --no-emit-index-url --upgrade --output-file requirements.txt
 
 clean:

@@ -14,7 +14,7 @@ import argparse
 from typing import Any
 
 import torch
-from harness import arguments, ratio, spread, take_turns, text, write
+from harness import arguments, ratio, rows_in_time, spread, take_turns, text, write
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
@@ -23,7 +23,7 @@ from fsft import JointNet, backbone
 from fsft.maps.cam import ClassScores, class_maps
 
 BATCH = 100
-NETWORKS = (("resnet56", "basic"), ("resnet56", "bottleneck"))
+NETWORKS = {f"resnet56 ({block})": ("resnet56", block) for block in ("basic", "bottleneck")}
 
 
 def package_maps(model: JointNet, images: Tensor, labels: Tensor) -> None:
@@ -33,9 +33,9 @@ def package_maps(model: JointNet, images: Tensor, labels: Tensor) -> None:
         explainer(batch, [ClassifierOutputTarget(label) for label in wanted.tolist()])
 
 
-def measure(name: str, block: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
-    device = torch.device(options.device)
+    device, (name, block) = torch.device(options.device), NETWORKS[network]
     model = JointNet(backbone(name, block=block), 100).eval().to(device).to(memory_format=torch.channels_last)
     images = torch.randn(options.images, 3, 32, 32).to(device)
     labels = torch.randint(100, (options.images,)).to(device)
@@ -48,7 +48,7 @@ def measure(name: str, block: str, options: argparse.Namespace) -> dict[str, Any
     times = take_turns(contenders, options)
     per_thousand = {name: spread([1000 * value / len(images) for value in values]) for name, values in times.items()}
     return {
-        "model": f"{name} ({block})",
+        "model": network,
         "seconds_for_1000": per_thousand,
         "package_over_fsft": ratio(times, "package", "fsft"),
     }
@@ -60,8 +60,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     print("Seconds for 1,000 Grad-CAM maps; ratio of neighboring turns: median (least to most)")
-    for name, block in NETWORKS:
-        row = measure(name, block, options)
+    for network in rows_in_time(list(NETWORKS), options):
+        row = measure(network, options)
         rows.append(row)
         print(f"  {row['model']}")
         for contender, figures in row["seconds_for_1000"].items():

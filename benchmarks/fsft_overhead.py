@@ -14,7 +14,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, loop_of, median_interval, our_steps, ratio, take_turns, text, write
+from harness import (
+    arguments,
+    loop_of,
+    median_interval,
+    our_steps,
+    ratio,
+    rows_in_time,
+    steps_of,
+    take_turns,
+    text,
+    write,
+)
 
 from fsft import ImageSet, load_dataset
 from fsft.catalog import recipes
@@ -25,12 +36,12 @@ def measure(block: str, images: ImageSet, options: argparse.Namespace) -> dict[s
     device = torch.device(options.device)
     suffix = "-basic" if block == "basic" else ""
     two = {method: recipes[f"table1/resnet110{suffix}/{method}"] for method in ("baseline", "fsft")}
-    recorded = device.type == "cuda"
-    loops = {method: loop_of(recipe, images, device, recorded=recorded) for method, recipe in two.items()}
-    for loop in loops.values():
-        our_steps(loop, 4 if recorded else 1)
-    steps = 10 if recorded else 1
-    turns: dict[str, Callable[[], None]] = {name: partial(our_steps, loop, steps) for name, loop in loops.items()}
+    loops = {method: loop_of(recipe, images, device) for method, recipe in two.items()}
+    on_gpu = device.type == "cuda"
+    turns: dict[str, Callable[[], None]] = {}
+    for method, loop in loops.items():
+        turns[method] = partial(our_steps, 10 if on_gpu else 1, steps_of(loop))
+        turns[method]()
     times = take_turns(turns, options)
     saved = {method: step_cost(recipe).saved_bytes for method, recipe in two.items()}
     return {
@@ -48,7 +59,7 @@ def main() -> None:
     images = load_dataset("photodigits", "train")
     print("FSFT over baseline: median (least to most), interval of the median (the paper: time 1.117, memory 1.101)")
     rows = []
-    for block in ("basic", "bottleneck"):
+    for block in rows_in_time(("basic", "bottleneck"), options):
         row = measure(block, images, options)
         rows.append(row)
         low, high = row["step_time_interval"] or (0, float("inf"))

@@ -12,7 +12,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,39 @@ def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
         default="wall",
         help="cpu counts this process's CPU seconds: for a CPU that others use as well, with OMP_NUM_THREADS=1",
     )
+    parser.add_argument("--only", action="append", metavar="TEXT", help="only the rows with this in their name")
+    parser.add_argument("--seconds", type=float, help="a budget: begin no turn after it is spent")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/<question>-<device>.json")
+    parser.set_defaults(until=math.inf)
     return parser
+
+
+def chosen(names: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """The rows that ``--only`` asks for.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    found = [name for name in names if options.only is None or any(text in name for text in options.only)]
+    if not found:
+        raise SystemExit(f"--only: expected a part of one of {', '.join(names)}, found {', '.join(options.only)}")
+    return found
+
+
+def in_time(names: Sequence[str], options: argparse.Namespace) -> Iterator[str]:
+    """The names one by one while ``--seconds`` last; each may use an equal share of what is left."""
+    for done, name in enumerate(names):
+        now, end = time.perf_counter(), BEGIN + (options.seconds or math.inf)
+        if done and now >= end:
+            print(f"  no time left for {', '.join(names[done:])}")
+            return
+        options.until = now + (end - now) / (len(names) - done)
+        yield name
+
+
+def rows_in_time(names: Sequence[str], options: argparse.Namespace) -> Iterator[str]:
+    """The rows that ``--only`` asks for, while ``--seconds`` last."""
+    yield from in_time(chosen(names, options), options)
 
 
 def seconds(work: Callable[[], Any], device: torch.device, clock: str = "wall") -> float:
@@ -63,10 +94,12 @@ def synchronize(device: torch.device) -> None:
 def take_turns(
     contenders: Mapping[str, Callable[[], Any]], options: argparse.Namespace, rounds: int | None = None
 ) -> Times:
-    """Time every contender once in each round; the order is turned around from round to round."""
+    """Time every contender once in each round, while time is left; the order is turned around from round to round."""
     times: Times = {name: [] for name in contenders}
     names, device = list(contenders), torch.device(options.device)
     for turn in range(rounds or options.rounds):
+        if turn and time.perf_counter() >= options.until:
+            break
         for name in names[::-1] if turn % 2 else names:
             times[name].append(seconds(contenders[name], device, options.clock))
     return times
@@ -96,9 +129,9 @@ def text(figures: Mapping[str, float], digits: int = 2) -> str:
 
 
 def loop_of(
-    recipe: Recipe, images: ImageSet, device: torch.device, precision: str = "auto", recorded: bool = False
+    recipe: Recipe, images: ImageSet, device: torch.device, precision: str = "auto", recorded: bool = True
 ) -> Loop:
-    """The package's own training loop on ``images``; on a GPU its steps are ``recorded`` as a CUDA graph, or eager."""
+    """The package's own training loop on ``images``; on a GPU its steps are recorded, unless told otherwise."""
     identity = {"slug": recipe.slug, "seed": 0, "precision": resolve_precision(precision, device)}
     loop = Loop(recipe, identity, images, images, device)
     if not recorded:
@@ -106,11 +139,18 @@ def loop_of(
     return loop
 
 
-def our_steps(loop: Loop, count: int) -> None:
-    """``count`` steps of the package's own loop."""
-    loop.state.step, loop.max_steps = 0, loop.state.epoch * loop.steps_per_epoch + count
-    for _ in loop.train_epoch():
-        pass
+def steps_of(loop: Loop) -> Iterator[None]:
+    """The steps of the package's own loop, without end and without the evaluations between its epochs."""
+    while True:
+        yield from loop.train_epoch()
+        loop.state.step = 0
+
+
+def our_steps(count: int, *runs: Iterator[None]) -> None:
+    """``count`` steps of every run, side by side: on a GPU they are only queued when this returns."""
+    for _ in range(count):
+        for steps in runs:
+            next(steps)
 
 
 def precisions(device: torch.device) -> list[str]:
@@ -122,7 +162,7 @@ def write(question: str, options: argparse.Namespace, rows: list[dict[str, Any]]
     """The JSON file: settings, environment, load of the machine, rows."""
     device = torch.device(options.device)
     out = options.out or RESULTS / f"{question}-{device.type}.json"
-    settings = {name: value for name, value in vars(options).items() if name not in ("out", "device")}
+    settings = {name: value for name, value in vars(options).items() if name not in ("out", "device", "until")}
     report = {
         "question": question,
         "settings": settings,

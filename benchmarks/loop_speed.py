@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from collections.abc import Generator
 from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, loop_of, our_steps, precisions, ratio, seconds, text, write
+from harness import arguments, loop_of, our_steps, precisions, ratio, rows_in_time, seconds, steps_of, text, write
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -74,23 +75,27 @@ def plain_steps(recipe: Recipe, images: ImageSet, device: torch.device) -> Gener
 
 def measure(recipe: Recipe, images: ImageSet, options: argparse.Namespace) -> dict[str, Any]:
     device, steps = torch.device(options.device), options.steps
-    ours = {precision: loop_of(recipe, images, device, precision) for precision in precisions(device)}
+    loops = {precision: loop_of(recipe, images, device, precision) for precision in precisions(device)}
     if device.type == "cuda":
         fastest = precisions(device)[-1]
-        ours[f"{fastest}, recorded"] = loop_of(recipe, images, device, fastest, recorded=True)
-    for loop in ours.values():
-        our_steps(loop, 4)  # warms up, and records
+        loops = {f"{precision}, recorded": loop for precision, loop in loops.items()}
+        loops[f"{fastest}, eager"] = loop_of(recipe, images, device, fastest, recorded=False)
+    ours = {name: steps_of(loop) for name, loop in loops.items()}
+    for own in ours.values():
+        our_steps(4, own)  # records and warms up
     # The plain contender has no FSFT: what that costs is another script's question.
     plain = plain_steps(recipe, images, device)
     next(plain)
     times: dict[str, list[float]] = {name: [] for name in ("plain", *ours)}
-    for _ in range(options.rounds):
+    for turn in range(options.rounds):
+        if turn and time.perf_counter() >= options.until:
+            break
         for _ in range(2):
             next(plain)  # the workers' start is not counted
         times["plain"].append(seconds(lambda: [next(plain) for _ in range(steps)], device))
         plain.send("pause")
-        for name, loop in ours.items():
-            times[name].append(seconds(partial(our_steps, loop, steps), device))
+        for name, own in ours.items():
+            times[name].append(seconds(partial(our_steps, steps, own), device))
     speed = {name: BATCH * steps / statistics.median(values) for name, values in times.items()}
     return {
         "model": f"{recipe.model} ({recipe.block})" + ("" if recipe.method == "baseline" else f", {recipe.method}"),
@@ -109,7 +114,7 @@ def main() -> None:
     images = load_dataset("photodigits", "train")
     rows = []
     print("Images per second, batch 128; ratio to the plain loop: median (least to most) of neighboring turns")
-    for name in CUDA if options.device.startswith("cuda") else CPU:
+    for name in rows_in_time(CUDA if options.device.startswith("cuda") else CPU, options):
         row = measure(recipes[name], images, options)
         rows.append(row)
         print(f"  {row['model']:<22} plain fp32 {row['images_per_second']['plain']:8.0f}")

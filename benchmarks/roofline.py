@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, loop_of, our_steps, precisions, seconds, write
+from harness import arguments, loop_of, our_steps, precisions, rows_in_time, seconds, steps_of, write
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -77,17 +77,18 @@ def counted_step(loop: Loop) -> tuple[int, int]:
 def measure(name: str, images: ImageSet, limits: dict[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
     device, rows = torch.device(options.device), []
     for precision in precisions(device):
-        loop = loop_of(recipes[name], images, device, precision)
+        loop = loop_of(recipes[name], images, device, precision, recorded=False)
         contenders = {"eager": loop}
         if device.type == "cuda":
-            contenders["recorded"] = loop_of(recipes[name], images, device, precision, recorded=True)
+            contenders["recorded"] = loop_of(recipes[name], images, device, precision)
         flops, moved = counted_step(loop)
         # Whichever is faster here: a library's matrix product need not be the best that a processor can do.
         peak = max(limits[kind][precision] for kind in ("matmul_flops", "convolution_flops"))
         memory, arithmetic = moved / limits["bytes_per_second"], flops / peak
         for kind, contender in contenders.items():
-            our_steps(contender, 4 if kind == "recorded" else 1)
-            steps = partial(our_steps, contender, 2)
+            steps = partial(our_steps, 2, steps_of(contender))
+            for _ in range(2):  # the second records
+                steps()
             times = [seconds(steps, device, options.clock) / 2 for _ in range(options.rounds)]
             rows.append(
                 {
@@ -119,7 +120,7 @@ def main() -> None:
     images = load_dataset("photodigits", "train")
     rows = []
     print("One step, batch 128: least time for memory and for arithmetic, measured time (ms), limit over measured")
-    for name in NETWORKS:
+    for name in rows_in_time(NETWORKS, options):
         for row in measure(name, images, limits, options):
             rows.append(row)
             times = "  ".join(f"{1000 * row[f'{k}seconds']:8.1f}" for k in ("memory_", "arithmetic_", ""))

@@ -1,7 +1,7 @@
 """Do several seeds of one recipe share a device well?
 
-Images per second of N processes side by side, as ``fsft sweep --jobs N`` starts them, against one alone. On a CPU the
-threads are divided among them.
+Images per second of N runs side by side against one alone: on a CPU N processes that divide its threads, as
+``fsft sweep --jobs N`` starts them; on a GPU one process, as with ``fsft sweep --together N``.
 
     python benchmarks/seeds.py [--device cuda]
 """
@@ -12,10 +12,12 @@ import argparse
 import os
 import subprocess
 import sys
+import time
+from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, loop_of, our_steps, seconds, spread, text, write
+from harness import arguments, loop_of, our_steps, rows_in_time, seconds, spread, steps_of, take_turns, text, write
 
 from fsft import load_dataset
 from fsft.catalog import recipes
@@ -27,14 +29,23 @@ BATCH = 128
 def work(options: argparse.Namespace) -> None:
     """A worker: makes a loop ready, then runs and times its steps each time it is told to."""
     device = torch.device(options.device)
-    loop = loop_of(recipes[RECIPES[device.type]], load_dataset("photodigits", "train"), device, recorded=True)
-    our_steps(loop, 4)
+    steps = steps_of(loop_of(recipes[RECIPES[device.type]], load_dataset("photodigits", "train"), device))
+    our_steps(4, steps)
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(seconds(lambda: our_steps(loop, options.steps), device), flush=True)
+        print(seconds(lambda: our_steps(options.steps, steps), device), flush=True)
 
 
-def throughput(count: int, options: argparse.Namespace) -> list[float]:
+def in_one_process(count: int, options: argparse.Namespace) -> list[float]:
+    """Images per second of ``count`` runs together, round by round."""
+    device, images = torch.device(options.device), load_dataset("photodigits", "train")
+    runs = [steps_of(loop_of(recipes[RECIPES[device.type]], images, device)) for _ in range(count)]
+    our_steps(4, *runs)
+    times = take_turns({"together": partial(our_steps, options.steps, *runs)}, options)["together"]
+    return [count * options.steps * BATCH / spent for spent in times]
+
+
+def in_processes(count: int, options: argparse.Namespace) -> list[float]:
     """Images per second of ``count`` processes together, round by round."""
     threads = str(max(1, (os.cpu_count() or 1) // count))
     command = [sys.executable, __file__, "--worker", "--device", options.device, "--steps", str(options.steps)]
@@ -51,7 +62,9 @@ def throughput(count: int, options: argparse.Namespace) -> list[float]:
     speeds = []
     try:
         answers = [_answer(worker) for worker in workers]
-        for _ in range(options.rounds):
+        for turn in range(options.rounds):
+            if turn and time.perf_counter() >= options.until:
+                break
             for worker in workers:
                 assert worker.stdin is not None
                 print("go", file=worker.stdin, flush=True)
@@ -79,13 +92,14 @@ def main() -> None:
     if options.worker:
         work(options)
         return
-    counts = (1, 2) if options.device == "cpu" else (1, 2, 4, 8)
+    on_gpu = options.device.startswith("cuda")
+    kind, measure = ("runs", in_one_process) if on_gpu else ("processes", in_processes)
     rows: list[dict[str, Any]] = []
-    print(f"Images per second of {RECIPES[torch.device(options.device).type]} in N processes together")
-    for count in counts:
-        rows.append({"processes": count, "images_per_second": spread(throughput(count, options))})
+    print(f"Images per second of {RECIPES[torch.device(options.device).type]}, N {kind} together")
+    for count in rows_in_time(["1", "2", "4", "8"] if on_gpu else ["1", "2"], options):
+        rows.append({kind: int(count), "images_per_second": spread(measure(int(count), options))})
         gain = rows[-1]["images_per_second"]["median"] / rows[0]["images_per_second"]["median"]
-        print(f"  {count}: {text(rows[-1]['images_per_second'], 0)}, {gain:.2f} times one process")
+        print(f"  {count}: {text(rows[-1]['images_per_second'], 0)}, {gain:.2f} times the first")
     write("seeds", options, rows)
 
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from harness import arguments, loop_of, our_steps, write
+from harness import arguments, loop_of, our_steps, rows_in_time, steps_of, synchronize, write
 from torch.profiler import ProfilerActivity, profile
 
 from fsft import ImageSet, load_dataset
@@ -30,6 +30,7 @@ KINDS = {
     "residual additions": r"aten::add_?$",
     "augmentation": r"index_select|flip|pad|unfold|aten::cat|aten::mul_?$|aten::sub_?$",
 }
+RECIPES = ("table1/resnet56-basic/baseline", "table1/resnet110/baseline", "table1/resnet110/fsft")
 STEPS = 3
 
 
@@ -39,11 +40,13 @@ def kind_of(name: str) -> str:
 
 def measure(name: str, images: ImageSet, options: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(options.device)
-    loop = loop_of(recipes[name], images, device)
-    our_steps(loop, 2)
+    loop = loop_of(recipes[name], images, device, recorded=False)
+    steps = steps_of(loop)
+    our_steps(2, steps)
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
-        our_steps(loop, STEPS)
+        our_steps(STEPS, steps)
+        synchronize(device)
     spent: defaultdict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
         # On a GPU the kernels' time, charged to the operation that launched them.
@@ -63,7 +66,7 @@ def main() -> None:
     options = arguments(__doc__, rounds=1).parse_args()
     images = load_dataset("photodigits", "train")
     rows = []
-    for name in ("table1/resnet56-basic/baseline", "table1/resnet110/baseline", "table1/resnet110/fsft"):
+    for name in rows_in_time(RECIPES, options):
         row = measure(name, images, options)
         rows.append(row)
         print(

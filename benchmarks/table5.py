@@ -15,12 +15,12 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from harness import arguments, ratio, spread, synchronize, take_turns, text, write
+from harness import arguments, chosen, in_time, ratio, spread, synchronize, take_turns, text, write
 from torch.nn import functional as F
 
 from fsft import JointNet, JointOutput, joint_loss
@@ -99,16 +99,19 @@ def resident_growth(row: str, options: argparse.Namespace) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
 
 
-def peak_memories(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+def peak_memories(rows: Sequence[str], options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """MiB of every row; on a CPU two processes at a time, of which neither sees the other's memory."""
     with ThreadPoolExecutor(1 if options.device.startswith("cuda") else 2) as pool:
-        return dict(zip(ROWS, pool.map(lambda row: peak_memory(row, options), ROWS), strict=True))
+        return dict(zip(rows, pool.map(lambda row: peak_memory(row, options), rows), strict=True))
 
 
-def turns(rounds: int) -> list[tuple[list[str], int]]:
+def turns(rows: Sequence[str], rounds: int) -> dict[str, tuple[list[str], int]]:
     """The baseline beside the rows that cost about as much, then beside those that cost a multiple: few turns tell."""
-    multiples = [row for row in ROWS if row in MULTIPLES]
-    return [([row for row in ROWS if row not in MULTIPLES], rounds), (["baseline", *multiples], -(-rounds // 5))]
+    others = [row for row in rows if row != "baseline"]
+    multiples = [row for row in others if row in MULTIPLES]
+    groups = {"cheap rows": ([row for row in others if row not in MULTIPLES], rounds)}
+    groups |= {"rows that cost a multiple": (multiples, -(-rounds // 5))} if multiples else {}
+    return {group: (["baseline", *names], count) for group, (names, count) in groups.items()}
 
 
 def main() -> None:
@@ -121,15 +124,18 @@ def main() -> None:
     if options.memory_of:
         print(resident_growth(options.memory_of, options))
         return
-    memory = peak_memories(options)
-    steps: dict[str, Callable[[], Any]] = {row: training_step(row, options) for row in ROWS}
+    wanted = ["baseline", *(row for row in chosen(list(ROWS), options) if row != "baseline")]
+    memory = peak_memories(wanted, options)
+    steps: dict[str, Callable[[], Any]] = {row: training_step(row, options) for row in wanted}
     for step in steps.values():
         step()
     rows: list[dict[str, Any]] = []
     print(
         f"ResNet-110 ({options.block}), batch {options.batch_size}: step time over the baseline's; peak memory in MiB"
     )
-    for names, rounds in turns(options.rounds):
+    groups = turns(wanted, options.rounds)
+    for group in in_time(list(groups), options):
+        names, rounds = groups[group]
         times = take_turns({row: steps[row] for row in names}, options, rounds)
         for row in names if not rows else names[1:]:
             slower = ratio(times, row, "baseline")

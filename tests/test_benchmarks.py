@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
+import re
 import sys
+from pathlib import Path
 
 import pytest
-from test_measured import QUESTIONS, ROOT
 
 from fsft.catalog import recipes
 
+ROOT = Path(__file__).resolve().parents[1]
+QUESTIONS = re.search(r"^QUESTIONS \?= (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
 OPTIONS = {"loop_speed": ["--steps", "1"], "class_maps": ["--images", "100"]}
 
 
@@ -33,7 +37,8 @@ def script(monkeypatch):
         if hasattr(module, "recipes"):
             monkeypatch.setattr(module, "recipes", SmallRecipes())
         if hasattr(module, "NETWORKS"):
-            few = tuple(("resnet8", "basic") if isinstance(entry, tuple) else entry for entry in module.NETWORKS[:1])
+            small = {"resnet8 (basic)": ("resnet8", "basic")}
+            few = small if isinstance(module.NETWORKS, dict) else module.NETWORKS[:1]
             monkeypatch.setattr(module, "NETWORKS", few)
         return module
 
@@ -71,5 +76,6 @@ def test_processes_take_turns(script, tmp_path, monkeypatch):
         "import seeds\nfrom test_benchmarks import SmallRecipes\nseeds.recipes = SmallRecipes()\nseeds.main()\n"
     )
     monkeypatch.setattr(module, "__file__", str(worker))
-    speeds = module.throughput(1, argparse.Namespace(device="cpu", steps=1, rounds=2, compile=False))
-    assert len(speeds) == 2 and min(speeds) > 0
+    options = argparse.Namespace(device="cpu", steps=1, rounds=2, clock="wall", until=math.inf)
+    for speeds in (module.in_processes(1, options), module.in_one_process(2, options)):
+        assert len(speeds) == 2 and min(speeds) > 0

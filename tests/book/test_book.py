@@ -13,9 +13,12 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+pytest.importorskip("papermill", reason="the book needs the extra `book`")
+
 import nbformat
 import psutil
-import pytest
 import yaml
 from hostile import HOSTILE_PARAMETERS
 from nbformat.v4 import new_markdown_cell, new_output

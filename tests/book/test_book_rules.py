@@ -1,8 +1,11 @@
 """The book's rules: for parameters, for outputs, for published notebooks, and for notebooks as they are committed."""
 
-import nbformat
 import pandas as pd
 import pytest
+
+pytest.importorskip("papermill", reason="the book needs the extra `book`")
+
+import nbformat
 from hostile import DECLARED, HOSTILE_OUTPUTS, HOSTILE_PARAMETERS, PNG, display
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from tiny_book import ROOT, executed, make, notebook

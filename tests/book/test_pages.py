@@ -13,6 +13,9 @@ import threading
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("papermill", reason="the book needs the extra `book`")
+
 import yaml
 
 from fsft.book.stage import toc_pages

@@ -80,21 +80,41 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test(harness):
 def test_every_row_of_table5_takes_turns_with_the_baseline(harness):
     import table5
 
-    groups = table5.turns(15)
+    groups = list(table5.turns(list(table5.ROWS), 15).values())
     assert [names[0] for names, _ in groups] == ["baseline", "baseline"] and [rounds for _, rounds in groups] == [15, 3]
     assert sorted(name for names, _ in groups for name in names[1:]) == sorted(set(table5.ROWS) - {"baseline"})
-    assert table5.turns(1)[1][1] == 1
+    assert list(table5.turns(["baseline", "sla"], 1).values()) == [(["baseline"], 1), (["baseline", "sla"], 1)]
+
+
+def test_only_chooses_rows_and_a_budget_is_shared_among_them(harness, monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(harness, "BEGIN", 0.0)
+    options = harness.arguments(None, rounds=9).parse_args(["--only", "basic", "--seconds", "90"])
+    ends = []
+    for _ in harness.rows_in_time(["a basic", "b basic", "bottleneck", "c basic"], options):
+        ends.append(options.until)
+        now += 45
+    assert ends == [30, 67.5] and "no time left for c basic" in capsys.readouterr().out
+    options.until = now
+    assert len(harness.take_turns({"a": lambda: None}, options)["a"]) == 1  # one round, however late it is
+    options.only = ["wide"]
+    with pytest.raises(SystemExit, match="--only: expected a part of one of a, found wide"):
+        next(harness.rows_in_time(["a"], options))
 
 
 def test_a_turn_of_our_loop_is_as_many_steps_as_asked_for(harness):
     import tiny
 
-    loop = harness.loop_of(tiny.recipe("baseline"), tiny.images("train", 64), torch.device("cpu"), "fp32")
-    for _ in range(2):
-        harness.our_steps(loop, 3)
-        assert loop.state.step == 3
-    counts = [int(value) for name, value in loop.model.state_dict().items() if name.endswith("num_batches_tracked")]
-    assert set(counts) == {6}
+    images, device = tiny.images("train", 64), torch.device("cpu")
+    loops = [harness.loop_of(tiny.recipe("baseline"), images, device, "fp32") for _ in range(2)]
+    runs = [harness.steps_of(loop) for loop in loops]
+    harness.our_steps(3, *runs)
+    assert [loop.state.step for loop in loops] == [3, 3]
+    harness.our_steps(3, runs[0])  # an epoch has four
+    states = [loop.model.state_dict().items() for loop in loops]
+    done = [{int(value) for name, value in state if name.endswith("num_batches_tracked")} for state in states]
+    assert done == [{6}, {3}] and loops[0].state.history == []
 
 
 @pytest.mark.parametrize("question", ["loop_speed"])

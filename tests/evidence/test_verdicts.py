@@ -1,8 +1,11 @@
 import json
 from pathlib import Path
 
-import nbformat
 import pytest
+
+pytest.importorskip("papermill", reason="the book needs the extra `book`")
+
+import nbformat
 from fake_runs import fake_result, ledger_of, save, seeds
 from nbformat.v4 import new_markdown_cell, new_notebook
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip("papermill", reason="the book needs the extra `book`")
+
 from fsft.book.outputs import check_html, without_pictures
 from fsft.figures.explorer import GROUPS, MOST, STYLE, explorer
 

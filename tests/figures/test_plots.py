@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+pytest.importorskip("papermill", reason="the book needs the extra `book`")
+
 from fsft.book.outputs import check_html
 from fsft.figures import plots
 
