@@ -8,6 +8,7 @@ M becomes R * M, and view j of the image is ``version * M + mask``.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,37 +16,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.masks import apply_masks, joint_labels, masked_average_pool, no_masks, quadrant_masks
-from fsft.stages import feature_shapes
+from fsft.masks import SizedMasks, apply_masks, joint_labels, masked_average_pool, no_masks, quadrant_masks
+from fsft.stages import feature_shapes, input_channels
 
 AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # device types that have it; "meta" does not
 MODES = ("si", "ag-last", "ag", "ag-logits", "sd")
 
 
 class JointOutput(NamedTuple):
-    """What :class:`JointNet` returns.
+    """What :class:`JointNet` returns."""
 
-    Attributes:
-        last: (B, M, N * M) joint logits after the last stage, Fc_m.
-        penultimate: (B, M, N * M) joint logits after the penultimate tap, Fc_{m-1}; None with a single tap.
-        distilled: (B, N) logits of the self-distillation classifier; None without it.
-    """
-
-    last: Tensor
-    penultimate: Tensor | None = None
-    distilled: Tensor | None = None
+    last: Tensor  # (B, M, N * M) joint logits after the last stage, Fc_m
+    penultimate: Tensor | None = None  # the same after the penultimate tap, Fc_{m-1}; None with a single tap
+    distilled: Tensor | None = None  # (B, N) logits of the self-distillation classifier; None without it
 
 
 class PlainNet(nn.Module):
     """The baseline: stages, global average pooling, one linear classifier. (B, 3, H, W) to logits (B, N).
 
-    Args:
-        stages: named stages, see :func:`fsft.backbone`.
-        num_classes: N.
-        input_size: side of the input images in pixels.
-        drop_in_training: from 1 to 4, the row of :func:`fsft.quadrant_masks` that multiplies the last features in
-            training mode, so that the classifier never learns from this quadrant: the toy experiment of Figure 1. In
-            evaluation mode the whole map counts.
+    ``drop_in_training``, from 1 to 4, is the row of :func:`fsft.quadrant_masks` that multiplies the last features in
+    training mode, so that the classifier never learns from this quadrant: the toy experiment of Figure 1. In evaluation
+    mode the whole map counts. The other arguments are those of :class:`JointNet`.
     """
 
     def __init__(
@@ -54,19 +45,19 @@ class PlainNet(nn.Module):
         super().__init__()
         self.stages = stages
         self.num_classes = num_classes
+        self.drop_in_training = drop_in_training
         *_, (channels, height, width) = feature_shapes(stages, input_size).values()
         _check_classes(num_classes)
         self.fc = nn.Linear(channels, num_classes)
         if drop_in_training not in (None, 1, 2, 3, 4):
             raise ValueError(f"expected a quadrant from 1 to 4 or None, found drop_in_training={drop_in_training!r}")
-        self.kept_in_training: Tensor | None
-        kept = None if drop_in_training is None else quadrant_masks(height, width)[drop_in_training, None]
-        self.register_buffer("kept_in_training", kept, persistent=False)
+        self.masks = None if drop_in_training is None else SizedMasks(quadrant_masks, height, width)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.stages(x)
-        if self.training and self.kept_in_training is not None:
-            return _logits(self.fc, masked_average_pool(features, self.kept_in_training)[:, 0])
+        if self.training and self.masks is not None and self.drop_in_training is not None:
+            kept = self.masks(features)[self.drop_in_training, None]
+            return _logits(self.fc, masked_average_pool(features, kept)[:, 0])
         return _logits(self.fc, features.mean((-2, -1)))
 
 
@@ -83,16 +74,15 @@ class JointNet(nn.Module):
         taps: names of the stages whose features are masked and classified: penultimate, then last. A single name gives
             the network of eq. 2, without the penultimate classifier. The last tap must be the last stage. None takes
             the last two stages. Between stages, a pre-activation network is tapped before its next BN-ReLU.
-        masks: function (height, width) -> (M, height, width); M must not depend on the size.
+        masks: function (height, width) -> (M, height, width), called for each size of features that comes; M must not
+            depend on it.
         self_distill: adds the classifier Fc(.; mu) of eq. 6, which sees the unmasked features of the last stage.
-        input_size: side of the input images in pixels, used once to find the channels at the taps.
+        input_size: side in pixels of the images to expect, with which the channels at the taps are found. Images of
+            other sizes work too, also if they are not square.
         transform_after: name of a stage, not behind the first tap: the masks are applied there instead of at the taps.
             Without convolutions in between, at a single tap, there is no difference.
         input_transform: function (B, 3, H, W) -> (B, R, 3, H, W), such as :func:`fsft.four_rotations`, for the images.
             ``masks=no_masks`` makes it the only transform.
-
-    Raises:
-        ValueError: unknown, repeated or misplaced taps or transform, fewer than one class.
     """
 
     def __init__(
@@ -119,13 +109,14 @@ class JointNet(nn.Module):
         self.transform_after = transform_after
         self.input_transform = input_transform
         masked = taps if transform_after is None else (transform_after,)
-        for name in dict.fromkeys((*masked, *taps)):
-            family = masks if name in masked else no_masks
-            # Buffers: they follow .to(device), but are derived from the taps, so checkpoints need not hold them.
-            self.register_buffer(f"masks_{name}", family(*shapes[name][1:]), persistent=False)
-        _check_masks({name: self.masks_of(name) for name in masked}, shapes)
-        self.num_masks = len(self.masks_of(masked[0]))
-        versions = 1 if input_transform is None else input_transform(torch.zeros(1, 3, input_size, input_size)).shape[1]
+        self.masks = nn.ModuleDict({name: SizedMasks(no_masks, *shapes[name][1:]) for name in taps})
+        self.masks.update({name: SizedMasks(masks, *shapes[name][1:]) for name in masked})
+        counts = [len(self.masks_of(name)) for name in masked]
+        if len(set(counts)) > 1:
+            raise ValueError(f"expected as many masks at every tap, found {counts}")
+        self.num_masks = counts[0]
+        example = torch.zeros(1, input_channels(stages), input_size, input_size)
+        versions = 1 if input_transform is None else input_transform(example).shape[1]
         self.num_views = versions * self.num_masks
         joint_classes = num_classes * self.num_views
         last_channels = shapes[taps[-1]][0]
@@ -134,15 +125,14 @@ class JointNet(nn.Module):
         self.fc_distilled = nn.Linear(last_channels, num_classes) if self_distill else None
 
     def masks_of(self, tap: str) -> Tensor:
-        """The masks (M, H, W) that are applied after the stage ``tap``."""
-        return self.get_buffer(f"masks_{tap}")
+        """The masks (M, H, W) that are applied after the stage ``tap`` to images of ``input_size``."""
+        return self.get_buffer(f"masks.{tap}.usual")
 
     def joint_heads(self) -> list[nn.Linear]:
         """The joint classifiers, last first."""
         return [self.fc_last] if self.fc_penultimate is None else [self.fc_last, self.fc_penultimate]
 
     def forward(self, x: Tensor) -> JointOutput:
-        batch = len(x)
         if self.input_transform is not None:
             x = _as_batch(self.input_transform(x), like=x)
         pooled = {}
@@ -150,9 +140,9 @@ class JointNet(nn.Module):
             x = stage(x)
             if name in self.taps:
                 # Views that are in the batch already come before the masks: view = version * M + mask.
-                pooled[name] = masked_average_pool(x, self.masks_of(name)).reshape(batch, self.num_views, -1)
+                pooled[name] = masked_average_pool(x, self.masks[name](x)).reshape(-1, self.num_views, x.shape[1])
             if name == self.transform_after and name != self.taps[-1]:
-                x = _as_batch(apply_masks(x, self.masks_of(name)), like=x)
+                x = _as_batch(apply_masks(x, self.masks[name](x)), like=x)
         last = pooled[self.taps[-1]]
         return JointOutput(
             last=_logits(self.fc_last, last),
@@ -163,18 +153,11 @@ class JointNet(nn.Module):
 
 
 def matching_logits(joint: Tensor) -> Tensor:
-    """From joint logits, the scores of the N classes under the mask that was really applied: theta_{yj} f_j.
+    """Scores of the N classes under the mask that was really applied, theta_{yj} f_j: (B, M, N * M) to (B, M, N).
 
     We know which mask j each view has, so only the columns ``y * M + j`` of that j compete (Section 3.2).
-
-    Args:
-        joint: (B, M, N * M).
-
-    Returns:
-        (B, M, N).
     """
-    num_masks = joint.shape[1]
-    by_mask = joint.unflatten(2, (-1, num_masks))  # (B, view, N, mask)
+    by_mask = joint.unflatten(2, (-1, joint.shape[1]))  # (B, view, N, mask)
     return by_mask.diagonal(dim1=1, dim2=3).transpose(1, 2)
 
 
@@ -199,10 +182,8 @@ def predict(output: JointOutput, mode: str) -> Tensor:
 
     Returns:
         (B, N) probabilities in float32.
-
-    Raises:
-        ValueError: an unknown mode, or one that this network has no classifier for.
     """
+    _check_output(output)
     if mode not in modes(output):
         raise ValueError(
             f"expected a mode among {modes(output)}, found {mode!r}"
@@ -230,28 +211,68 @@ def modes(output: JointOutput) -> tuple[str, ...]:
     return tuple(mode for mode in MODES if mode not in missing)
 
 
-def joint_loss(output: JointOutput, labels: Tensor, beta: float = 1.0, temperature: float = 1.0) -> Tensor:
+def joint_loss(
+    output: JointOutput,
+    labels: Tensor,
+    beta: float = 1.0,
+    temperature: float = 1.0,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """The training objective: eq. 3, and eq. 6 when ``output.distilled`` is there.
 
     Eq. 3 averages the cross-entropy over the M views and adds the penultimate classifier's with weight ``beta``.
     Eq. 6 adds the distilled classifier's cross-entropy and its divergence from the teacher P_AG.
 
+    Whatever is soft about a label, the mask of a view is known. So with class probabilities p, the target of view j is
+    p_y on each joint class (y, j), and 0 on those of other masks; smoothing by s first turns p_y into
+    ``(1 - s) p_y + s / N``. A class weight w_y counts for (y, j) with every j, and each cross-entropy is the weighted
+    mean: divided by the sum of w_y p_y, so that a label and its one-hot vector give the same.
+
     Args:
         output: what a :class:`JointNet` returned.
-        labels: (B,) integer class labels y.
+        labels: (B,) integer class labels y, or (B, N) class probabilities, such as those of timm's Mixup and CutMix.
         beta: weight of the penultimate classifier.
         temperature: of the divergence in eq. 6, see :func:`distillation_loss`.
+        label_smoothing, class_weights: s, from 0 to 1, and w (N,), at least 0.
 
     Returns:
         Scalar, averaged over the batch, in nats.
     """
-    targets = joint_labels(labels, output.last.shape[1]).flatten()
-    loss = F.cross_entropy(output.last.flatten(0, 1), targets)
+    _check_output(output)
+    views = output.last.shape[1]
+    _check_targets(labels, output.last.shape[2] // views, class_weights)
+    if not (0 <= beta < math.inf and 0 < temperature < math.inf and 0 <= label_smoothing <= 1):
+        raise ValueError(
+            "expected beta of at least 0, a temperature above 0 and label_smoothing from 0 to 1, "
+            f"found {beta}, {temperature} and {label_smoothing}"
+        )
+    if labels.ndim == 1 and not label_smoothing and class_weights is None:
+        targets, of_image = joint_labels(labels, views), labels.long()[:, None]
+    else:
+        targets = of_image = _soft(labels, output.last.shape[2] // views, label_smoothing, class_weights)
+    loss = _cross_entropy(output.last, targets)
     if output.penultimate is not None:
-        loss = loss + beta * F.cross_entropy(output.penultimate.flatten(0, 1), targets)
+        loss = loss + beta * _cross_entropy(output.penultimate, targets)
     if output.distilled is not None:
-        loss = loss + F.cross_entropy(output.distilled, labels) + distillation_loss(output, temperature)
+        loss = loss + _cross_entropy(output.distilled[:, None], of_image) + distillation_loss(output, temperature)
     return loss
+
+
+def _soft(labels: Tensor, num_classes: int, smoothing: float, weights: Tensor | None) -> Tensor:
+    """(B, N): how much each class counts for each image, w_y p_y."""
+    shares = F.one_hot(labels.long(), num_classes).float() if labels.ndim == 1 else labels
+    shares = (1 - smoothing) * shares + smoothing / num_classes
+    return shares if weights is None else shares * weights
+
+
+def _cross_entropy(joint: Tensor, targets: Tensor) -> Tensor:
+    """Of joint logits (B, M, N * M), averaged over images and views; targets are labels (B, M) or shares (B, N)."""
+    if not targets.is_floating_point():
+        return F.cross_entropy(joint.flatten(0, 1), targets.flatten())
+    of_known_mask = matching_logits(joint.log_softmax(-1))
+    return -(targets[:, None] * of_known_mask).sum() / (targets.sum() * joint.shape[1])
 
 
 def distillation_loss(output: JointOutput, temperature: float = 1.0) -> Tensor:
@@ -299,17 +320,30 @@ def _check_classes(num_classes: int) -> None:
         raise ValueError(f"expected at least one class, found num_classes={num_classes}")
 
 
-def _check_masks(families: dict[str, Tensor], shapes: dict[str, tuple[int, int, int]]) -> None:
-    """View 0 has to be the whole map, for single inference and the student, and every tap needs the same labels."""
-    for name, family in families.items():
-        if family.ndim != 3 or family.shape[1:] != shapes[name][1:] or len(family) == 0:
-            size = "{1} x {2}".format(*shapes[name])
-            raise ValueError(f"expected masks (M, H, W) of {size} for {name!r}, found {tuple(family.shape)}")
-        if not (family.is_meta or bool((family[0] == 1).all())):
-            raise ValueError(f"expected masks whose first keeps everything (M_0 of eq. 1), found another for {name!r}")
-    counts = [len(family) for family in families.values()]
-    if len(set(counts)) > 1:
-        raise ValueError(f"expected as many masks at every tap, found {counts}")
+def _check_output(output: object) -> None:
+    if not isinstance(output, JointOutput):
+        like = "as in joint_loss(net(x), y) and predict(net(x), 'si')"
+        raise TypeError(f"expected what a JointNet returns, {like}, found a {type(output).__name__}")
+
+
+def _check_targets(labels: Tensor, num_classes: int, weights: Tensor | None) -> None:
+    if labels.is_floating_point() != (labels.ndim == 2) or (labels.ndim == 2 and labels.shape[1] != num_classes):
+        raise ValueError(
+            f"expected integer class labels (B,) or class probabilities (B, {num_classes}), "
+            f"found {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    if weights is not None and weights.shape != (num_classes,):
+        raise ValueError(f"expected a weight for each of {num_classes} classes, found shape {tuple(weights.shape)}")
+    # Only on the CPU: on a GPU a look at the numbers would make the host wait for the device at every step.
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if labels.ndim == 1 and not ((labels >= 0) & (labels < num_classes)).all():
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise ValueError(f"expected class labels from 0 to {num_classes - 1}, found {found}")
+    if labels.ndim == 2 and not ((labels >= 0).all() and ((labels.sum(1) - 1).abs() < 1e-2).all()):
+        raise ValueError("expected class probabilities of at least 0 that add up to 1 for each image, found others")
+    if weights is not None and not ((weights >= 0) & weights.isfinite()).all():
+        raise ValueError(f"expected finite class weights of at least 0, found {weights.tolist()}")
 
 
 def _check_taps(taps: tuple[str, ...], stage_names: tuple[str, ...], transform_after: str | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def quadrant_masks(height: int, width: int) -> Tensor:
@@ -19,26 +19,13 @@ def quadrant_masks(height: int, width: int) -> Tensor:
     quadrants are one row or column smaller. The four dropped parts always add up to the whole map:
     ``f = sum_j (f - f * M_j)``, the identity below eq. 1.
 
-    Args:
-        height, width: spatial size of the feature map in positions, at least 2 each.
-
     Returns:
-        float32 tensor of shape (5, height, width) with values 0 and 1.
+        float32 (5, height, width) with values 0 and 1.
 
     Raises:
         ValueError: a map with a side of 1, of which some masks would drop nothing and others everything.
     """
-    if height < 2 or width < 2:
-        raise ValueError(
-            f"expected a feature map of at least 2 x 2 places, one for each quadrant, found {height} x {width}: "
-            "tap an earlier stage, or use larger images"
-        )
-    masks = torch.ones(5, height, width)
-    top, bottom = slice(0, height // 2), slice(height // 2, height)
-    left, right = slice(0, width // 2), slice(width // 2, width)
-    for mask, rows, columns in zip(masks[1:], (top, top, bottom, bottom), (left, right, left, right), strict=True):
-        mask[rows, columns] = 0
-    return masks
+    return _grid_masks(height, width, 2)
 
 
 def no_masks(height: int, width: int) -> Tensor:
@@ -59,23 +46,8 @@ def kept_quadrant_masks(height: int, width: int) -> Tensor:
 
 
 def ninth_masks(height: int, width: int) -> Tensor:
-    """Nothing dropped, then each cell of a 3 x 3 grid, row by row: (10, height, width). Beyond the paper.
-
-    Where 3 does not divide a side, cells differ by one position.
-
-    Raises:
-        ValueError: a map with a side below 3.
-    """
-    if min(height, width) < 3:
-        raise ValueError(
-            f"expected a feature map of at least 3 x 3 places, one for each cell, found {height} x {width}: "
-            "tap an earlier stage, or use larger images"
-        )
-    masks = torch.ones(10, height, width)
-    for cell, mask in enumerate(masks[1:]):
-        row, column = divmod(cell, 3)
-        mask[row * height // 3 : (row + 1) * height // 3, column * width // 3 : (column + 1) * width // 3] = 0
-    return masks
+    """Nothing dropped, then each cell of a 3 x 3 grid, row by row: (10, height, width). Beyond the paper."""
+    return _grid_masks(height, width, 3)
 
 
 def checkerboard_masks(height: int, width: int) -> Tensor:
@@ -85,6 +57,21 @@ def checkerboard_masks(height: int, width: int) -> Tensor:
     """
     dark = (torch.arange(height)[:, None] + torch.arange(width)) % 2
     return torch.stack((torch.ones(height, width), dark.float(), 1 - dark.float()))
+
+
+def _grid_masks(height: int, width: int, side: int) -> Tensor:
+    """Nothing dropped, then each cell of a grid; where ``side`` does not divide a size, cells differ by one place."""
+    if min(height, width) < side:
+        raise ValueError(
+            f"expected a feature map of at least {side} x {side} places, one for each part that a mask drops, "
+            f"found {height} x {width}: tap an earlier stage, or use larger images"
+        )
+    masks = torch.ones(side * side + 1, height, width)
+    for cell, mask in enumerate(masks[1:]):
+        row, column = divmod(cell, side)
+        rows = slice(row * height // side, (row + 1) * height // side)
+        mask[rows, column * width // side : (column + 1) * width // side] = 0
+    return masks
 
 
 mask_families: dict[str, Callable[[int, int], Tensor]] = {
@@ -98,37 +85,58 @@ mask_families: dict[str, Callable[[int, int], Tensor]] = {
 """The sets of masks that a recipe can name; ``quadrants`` is the paper's, chapter 14 compares the others with it."""
 
 
+class SizedMasks(nn.Module):
+    """A family's masks (M, H, W) at the size of the features that come, made once for each size; in no checkpoint.
+
+    Raises:
+        ValueError: masks of another shape, not finite, or without the untouched map M_0 in front.
+    """
+
+    def __init__(self, family: Callable[[int, int], Tensor], height: int, width: int):
+        super().__init__()
+        self.family = family
+        self.others: dict[tuple[int, int, torch.device], Tensor] = {}
+        self.usual: Tensor  # a buffer, so that it follows .to(device)
+        self.register_buffer("usual", self._make(height, width), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        height, width = features.shape[2:]
+        if (height, width) == self.usual.shape[1:]:
+            return self.usual
+        if (size := (height, width, features.device)) not in self.others:
+            if torch.compiler.is_compiling():  # a part of the graph, which must not outlive it
+                return self.family(height, width).to(features.device)
+            with torch.inference_mode(False):  # evaluation has it on, and training could not use such a tensor
+                self.others[size] = self._make(height, width).to(features.device)
+        return self.others[size]
+
+    def _make(self, height: int, width: int) -> Tensor:
+        masks = self.family(height, width)
+        if masks.ndim != 3 or masks.shape[1:] != (height, width) or len(masks) == 0:
+            raise ValueError(f"expected masks (M, H, W) of {height} x {width}, found {tuple(masks.shape)}")
+        # View 0 has to be the whole map, for single inference and the student.
+        if not (masks.is_meta or bool((masks[0] == 1).all() and masks.isfinite().all())):
+            raise ValueError("expected finite masks whose first keeps everything (M_0 of eq. 1), found others")
+        return masks
+
+
 def apply_masks(features: Tensor, masks: Tensor) -> Tensor:
-    """Eq. 1, written out: every feature map once under every mask.
+    """Eq. 1, written out: every feature map (B, C, H, W) under every mask (M, H, W), as (B, M, C, H, W).
 
     Use it where convolutions follow the masks (the "Trans after" rows of Table 5). Where only a global average
     pooling follows, :func:`masked_average_pool` gives the pooled result without building these copies.
-
-    Args:
-        features: (B, C, H, W), any floating dtype.
-        masks: (M, H, W).
-
-    Returns:
-        (B, M, C, H, W), in the dtype of ``features``.
     """
     _check_shapes(features, masks)
     return features[:, None] * masks.to(features.dtype)[None, :, None]
 
 
 def masked_average_pool(features: Tensor, masks: Tensor) -> Tensor:
-    """Global average pooling of every masked copy: ``apply_masks(features, masks).mean((-2, -1))``, in one product.
+    """``apply_masks(features, masks).mean((-2, -1))``, (B, M, C) in the dtype of ``features``, in one matrix product.
 
     The average of f * M_j over all H * W positions is linear in f, so all M pooled vectors are one matrix product of
     the features with the masks. The masked copies are never built; for the backward pass autograd keeps the masks
     and nothing of the size of the features. The average runs over all positions, dropped ones included, as in
     Appendix B, segment 2.
-
-    Args:
-        features: (B, C, H, W), any floating dtype.
-        masks: (M, H, W).
-
-    Returns:
-        (B, M, C), in the dtype of ``features`` (or of the active autocast).
     """
     _check_shapes(features, masks)
     sums = features.flatten(2) @ masks.to(features.dtype).flatten(1).T
@@ -137,16 +145,10 @@ def masked_average_pool(features: Tensor, masks: Tensor) -> Tensor:
 
 
 def joint_labels(labels: Tensor, num_transforms: int) -> Tensor:
-    """Joint labels (y, j) numbered ``y * M + j``, the order of Appendix B, segment 3.
+    """Joint labels (y, j) numbered ``y * M + j``, the order of Appendix B, segment 3: (B,) to (B, M) integers.
 
-    With M = 5, an image of class 2 has the joint labels 10, 11, 12, 13, 14: untouched, then without each quadrant.
-
-    Args:
-        labels: (B,) integer class labels.
-        num_transforms: M = T + 1, the untouched map counted.
-
-    Returns:
-        (B, M) integer labels in ``[0, N * M)``.
+    With M = ``num_transforms`` = T + 1 = 5, an image of class 2 has the joint labels 10, 11, 12, 13, 14: untouched,
+    then without each quadrant.
     """
     if num_transforms < 1:
         raise ValueError(f"expected at least one transform (the untouched map), found {num_transforms}")

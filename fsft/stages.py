@@ -15,14 +15,16 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 
+def input_channels(stages: nn.Module) -> int:
+    """The channels of the images that a network takes: its first convolution's, or 3 without one."""
+    return next((m.in_channels for m in stages.modules() if isinstance(m, nn.Conv2d)), 3)
+
+
 @torch.no_grad()
 def feature_shapes(stages: nn.Sequential, input_size: int = 32) -> dict[str, tuple[int, int, int]]:
-    """(C, H, W) after each named stage for square RGB images of ``input_size`` pixels.
+    """(C, H, W) after each named stage for square images of ``input_size`` pixels.
 
     Runs one black image in evaluation mode, so batch statistics stay as they are, and so does the mode of every part.
-
-    Raises:
-        ValueError: a stage does not return a feature map, or the stages have no parameters.
     """
     if not isinstance(stages, nn.Sequential):
         raise ValueError(f"expected an nn.Sequential of stages, found {type(stages).__name__}: see fsft.as_stages")
@@ -30,16 +32,17 @@ def feature_shapes(stages: nn.Sequential, input_size: int = 32) -> dict[str, tup
     parameter = next(stages.parameters(), None)
     if parameter is None:
         raise ValueError(f"expected stages with parameters, found none in {tuple(dict(stages.named_children()))}")
-    x = torch.zeros(1, 3, input_size, input_size, device=parameter.device, dtype=parameter.dtype)
+    x = parameter.new_zeros(1, input_channels(stages), input_size, input_size)
     shapes = {}
     stages.eval()
     try:
         for name, stage in stages.named_children():
             x = stage(x)
-            if x.ndim != 4:
+            if not isinstance(x, Tensor) or x.ndim != 4:
+                found = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
                 raise ValueError(
-                    f"expected a feature map (B, C, H, W) after stage {name!r}, found shape {tuple(x.shape)}: "
-                    "end the stages before the network's pooling"
+                    f"expected a feature map (B, C, H, W) after stage {name!r}, found {found}: "
+                    "end the stages before the network's pooling, and let each return one tensor"
                 )
             shapes[name] = (x.shape[1], x.shape[2], x.shape[3])
     finally:
@@ -76,12 +79,15 @@ def as_stages(model: nn.Module, nodes: Mapping[str, str] | Sequence[str]) -> nn.
         nodes: the modules after which to cut, by qualified name and in the order in which they run; or a mapping from
             them to stage names. Without a mapping, ``features.1`` becomes the stage ``features_1``.
 
-    Returns:
-        ``nn.Sequential`` with one child for each node.
-
     Raises:
-        ValueError: a node does not exist or runs out of order, or a connection passes around it.
+        ValueError: a node does not exist or runs out of order, a connection passes around it, or the forward cannot be
+            traced.
     """
+    for wrapped in ("module", "_orig_mod"):  # of DataParallel, of torch.compile
+        if isinstance(getattr(model, wrapped, None), nn.Module):
+            raise ValueError(f"expected the network itself, found a {type(model).__name__}: give model.{wrapped}")
+    if any(getattr(module, "grad_checkpointing", False) for module in model.modules()):
+        raise ValueError("expected no gradient checkpointing, which cannot be cut: model.set_grad_checkpointing(False)")
     names = dict(nodes) if isinstance(nodes, Mapping) else {node: node.replace(".", "_") for node in nodes}
     if len(set(names.values())) < len(names):
         raise ValueError(f"expected a name of its own for each stage, found {tuple(names.values())}")
@@ -89,7 +95,13 @@ def as_stages(model: nn.Module, nodes: Mapping[str, str] | Sequence[str]) -> nn.
     unknown = [node for node in names if not node or node not in modules]
     if unknown or not names:
         raise ValueError(f"expected the names of some modules inside {type(model).__name__}, found {unknown}")
-    graph = _StageTracer(tuple(names)).trace(model)
+    try:
+        graph = _StageTracer(tuple(names)).trace(model)
+    except Exception as error:  # whatever a forward does with a value or a shape that is not there yet
+        raise ValueError(
+            f"expected a forward that decides nothing by values or shapes, but {type(model).__name__} cannot be traced "
+            f"({str(error).splitlines()[0]}): write the nn.Sequential of stages by hand"
+        ) from error
     steps = [step for step in graph.nodes if step.op not in ("placeholder", "output")]
     called = [step.target for step in steps]
     missing = [node for node in names if node not in called]
@@ -119,6 +131,10 @@ class _StageTracer(fx.Tracer):
 
 def _stage(model: nn.Module, source: fx.Node, steps: list[fx.Node], name: str) -> nn.Module:
     """The steps of a traced network as a module: from the value of ``source`` to the value of the last step."""
+    used = {steps[-1]}
+    for step in reversed(steps):
+        used.update(step.all_input_nodes if step in used else ())
+    steps = [step for step in steps if step in used]  # not an auxiliary classifier, which leads out of the chain
     chain = [source, *steps]
     if all(step.op == "call_module" and step.args == (before,) for before, step in itertools.pairwise(chain)):
         parts = OrderedDict(

@@ -1,9 +1,11 @@
+from collections import OrderedDict
+
 import appendix_b
 import pytest
 import torch
 from torch.nn import functional as F
 
-from fsft import JointNet, JointOutput, PlainNet, backbone, joint_labels, joint_loss, modes, predict
+from fsft import JointNet, JointOutput, PlainNet, backbone, four_rotations, joint_labels, joint_loss, modes, predict
 from fsft.framework import aggregated_logits, distillation_loss, matching_logits
 from fsft.masks import quadrant_masks
 
@@ -192,9 +194,10 @@ def test_bad_taps(taps, message):
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        (lambda h, w: quadrant_masks(h, w)[1:], "expected masks whose first keeps everything"),
+        (lambda h, w: quadrant_masks(h, w)[1:], "expected finite masks whose first keeps everything"),
+        (lambda h, w: torch.cat([torch.ones(1, h, w), torch.full((1, h, w), torch.nan)]), "expected finite masks"),
         (lambda h, w: torch.ones(h, h, w), r"expected as many masks at every tap, found \[16, 8\]"),
-        (lambda h, w: torch.ones(5, 4, 4), r"expected masks \(M, H, W\) of 16 x 16 for 'layer2', found \(5, 4, 4\)"),
+        (lambda h, w: torch.ones(5, 4, 4), r"expected masks \(M, H, W\) of 16 x 16, found \(5, 4, 4\)"),
         ("halves", "expected masks as a function of .* found 'halves'"),
     ],
 )
@@ -212,12 +215,132 @@ def test_no_classes_and_no_parameters_are_named():
         PlainNet(torch.nn.Linear(3, 3), 3)
 
 
-def test_wrong_input_size_is_named():
-    net = joint_net()
-    with pytest.raises(
-        ValueError, match=r"expected features .* found features \(1, 32, 12, 12\) and masks \(5, 16, 16\)"
-    ):
-        net(torch.zeros(1, 3, 24, 24))
+@pytest.mark.parametrize("options", [{}, {"taps": ("layer3",), "transform_after": "layer1"}])
+@pytest.mark.parametrize("size", [(48, 48), (24, 40)])
+def test_masks_follow_the_images_whatever_they_expected(size, options):
+    net, expecting = (joint_net(input_size=side, **options).eval() for side in (32, 48))
+    images = torch.randn(2, 3, *size)
+    if size == (48, 48):
+        torch.testing.assert_close(net(images), expecting(images))
+    features = net.stages.layer2(net.stages.layer1(net.stages.stem(images)))
+    assert torch.equal(net.masks["layer1" if options else "layer2"](features), quadrant_masks(*features.shape[2:]))
+    joint_loss(net(images), torch.tensor([0, 3])).backward()
+
+
+def test_sizes_are_remembered_and_serve_training_after_evaluation():
+    net, images = joint_net(), torch.randn(2, 3, 48, 48)
+    with torch.inference_mode():
+        net(images)
+    made = net.masks["layer3"].others
+    first = dict(made)
+    joint_loss(net(images), torch.tensor([0, 1])).backward()
+    assert len(made) == 1 and all(made[size] is masks for size, masks in first.items())
+    assert not any("mask" in name for name in net.state_dict())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels(channels):
+    stages = torch.nn.Sequential(
+        OrderedDict(a=torch.nn.Conv2d(channels, 4, 3), b=torch.nn.Conv2d(4, 8, 3)),
+    )
+    net = JointNet(stages, 3, input_size=12, input_transform=four_rotations)
+    assert net(torch.zeros(2, channels, 12, 12)).last.shape == (2, 20, 60)
+
+
+def test_compiled_and_exported_networks_take_other_sizes_and_batches():
+    net = joint_net(self_distill=True).eval()
+    images = torch.randn(3, 3, 48, 40)
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), net(images))
+
+    class Aggregated(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return predict(self.net(x), "ag")
+
+    for size in (32, 48):
+        images = torch.randn(5, 3, size, size)
+        program = torch.export.export(Aggregated(), (images[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        torch.testing.assert_close(program.module()(images), predict(net(images), "ag"))
+
+
+def literal_loss(output, probabilities, beta, weights):
+    """Written out: view j of an image has the target p_y on the joint class y * M + j, weighted by w_y."""
+
+    def of(joint, views):
+        total = norm = 0.0
+        for i, row in enumerate(joint):
+            for j in range(views):
+                scores = torch.log_softmax(row[j], 0)
+                for y, p in enumerate(probabilities[i]):
+                    total -= weights[y] * p * scores[y * views + j]
+                    norm += weights[y] * p
+        return total / norm
+
+    loss = of(output.last, 5) + beta * of(output.penultimate, 5)
+    return loss + of(output.distilled[:, None], 1) + distillation_loss(output)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_soft_labels_smoothing_and_class_weights_as_defined(soft, weighted, smoothing):
+    output, labels = random_output(sd=True), torch.tensor([0, 6, 2, 2, 3, 5])
+    probabilities = F.one_hot(labels, 7).float()
+    if soft:
+        labels = probabilities = torch.randn(6, 7).softmax(1)
+    weights = torch.arange(7.0) if weighted else torch.ones(7)
+    loss = joint_loss(output, labels, 0.3, label_smoothing=smoothing, class_weights=weights if weighted else None)
+    smooth = (1 - smoothing) * probabilities + smoothing / 7
+    torch.testing.assert_close(loss, literal_loss(output, smooth, 0.3, weights))
+
+
+def test_class_weights_are_those_of_cross_entropy_for_joint_labels():
+    output, labels, weights = random_output(penultimate=False), torch.tensor([0, 6, 2, 2, 3, 5]), torch.arange(1.0, 8)
+    expected = F.cross_entropy(
+        output.last.flatten(0, 1), joint_labels(labels, 5).flatten(), weight=weights.repeat_interleave(5)
+    )
+    torch.testing.assert_close(joint_loss(output, labels, class_weights=weights), expected)
+
+
+def test_a_mixed_label_is_the_mixture_of_the_losses():
+    output, labels, others = random_output(), torch.arange(6), torch.tensor([3, 3, 0, 1, 6, 5])
+    mixed = 0.3 * F.one_hot(labels, 7) + 0.7 * F.one_hot(others, 7)
+    expected = 0.3 * joint_loss(output, labels) + 0.7 * joint_loss(output, others)
+    torch.testing.assert_close(joint_loss(output, mixed), expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda o, y: joint_loss(o.last, y),
+            r"what a JointNet returns, as in joint_loss\(net\(x\), y\).*found a Tensor",
+        ),
+        (lambda o, y: predict(torch.nn.Linear(1, 1), o), "what a JointNet returns.*found a Linear"),
+        (lambda o, y: joint_loss(o, y + 0.7), r"integer class labels \(B,\) or class probabilities \(B, 7\)"),
+        (
+            lambda o, y: joint_loss(o, torch.rand(6, 35)),
+            r"class probabilities \(B, 7\), found torch.float32 of shape \(6, 35\)",
+        ),
+        (lambda o, y: joint_loss(o, y - 20), "class labels from 0 to 6, found -20 to -15"),
+        (lambda o, y: joint_loss(o, y + 5), "class labels from 0 to 6, found 5 to 10"),
+        (lambda o, y: joint_loss(o, torch.ones(6, 7)), "add up to 1 for each image"),
+        (lambda o, y: joint_loss(o, torch.full((6, 7), torch.nan)), "add up to 1 for each image"),
+        (lambda o, y: joint_loss(o, y, torch.nan), "beta of at least 0.*found nan, 1.0 and 0.0"),
+        (lambda o, y: joint_loss(o, y, -5), "beta of at least 0.*found -5"),
+        (lambda o, y: joint_loss(o, y, temperature=0), "a temperature above 0"),
+        (lambda o, y: joint_loss(o, y, label_smoothing=1.5), "label_smoothing from 0 to 1"),
+        (lambda o, y: joint_loss(o, y, class_weights=torch.ones(35)), "a weight for each of 7 classes"),
+        (lambda o, y: joint_loss(o, y, class_weights=-torch.ones(7)), "finite class weights of at least 0"),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call(random_output(), torch.arange(6))
 
 
 def test_a_softer_distillation_is_four_times_the_divergence_at_half_the_scores():

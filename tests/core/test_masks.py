@@ -121,7 +121,7 @@ def test_shapes_that_do_not_fit_are_named(function, features, masks):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: quadrant_masks(0, 4), "at least 2 x 2 places, one for each quadrant, found 0 x 4"),
+        (lambda: quadrant_masks(0, 4), "at least 2 x 2 places, one for each part that a mask drops, found 0 x 4"),
         (lambda: quadrant_masks(4, 1), "found 4 x 1: tap an earlier stage"),
         (lambda: joint_labels(torch.tensor([0.5]), 5), "expected integer class labels"),
         (lambda: joint_labels(torch.tensor([[1]]), 5), r"shape \(1, 1\)"),

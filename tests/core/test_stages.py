@@ -117,3 +117,60 @@ def test_a_node_beyond_the_feature_maps_is_named():
     stages = as_stages(Functions(), {"a": "layer1", "fc": "layer2"})
     with pytest.raises(ValueError, match=r"a feature map .* after stage 'layer2', found shape \(1, 2\)"):
         feature_shapes(stages)
+
+
+class Deciding(nn.Module):
+    """Asks for a shape in its forward, or for a value; or returns its maps in a list or dict."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.a, self.b = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)
+
+    def forward(self, x):
+        x = self.a(x)
+        if (self.how == "shape" and x.shape[-1] % 2) or (self.how == "value" and x.sum() > 0):
+            x = x[..., 1:]
+        return self.b(x)
+
+
+@pytest.mark.parametrize("how", ["shape", "value"])
+def test_a_forward_that_decides_is_named(how):
+    with pytest.raises(
+        ValueError, match=r"Deciding cannot be traced \(.*\): write the nn.Sequential of stages by hand"
+    ):
+        as_stages(Deciding(how), ["a", "b"])
+
+
+def test_wrapped_networks_say_where_the_network_is():
+    for wrapped, name in ((nn.DataParallel(Functions()), "module"), (torch.compile(Functions()), "_orig_mod")):
+        with pytest.raises(ValueError, match=f"expected the network itself, found a .*: give model.{name}"):
+            as_stages(wrapped, ["a", "b"])
+
+
+def test_gradient_checkpointing_is_named():
+    model = Functions()
+    model.drop.grad_checkpointing = True
+    with pytest.raises(ValueError, match=r"no gradient checkpointing.*set_grad_checkpointing\(False\)"):
+        as_stages(model, ["a", "drop"])
+
+
+@pytest.mark.parametrize(("returned", "name"), [(lambda x: [x], "list"), (lambda x: {"out": x}, "dict")])
+def test_a_stage_that_returns_no_tensor_is_named(returned, name):
+    class Odd(nn.Conv2d):
+        def forward(self, x):
+            return returned(super().forward(x))
+
+    with pytest.raises(ValueError, match=f"after stage '0', found a {name}: .*let each return one tensor"):
+        feature_shapes(nn.Sequential(Odd(3, 3, 1)))
+
+
+def test_what_leads_out_of_the_chain_is_left_out():
+    class Auxiliary(Functions):
+        def forward(self, x):
+            x = self.a(x)
+            aside = self.drop(x)
+            return self.fc(self.b(x + 1).mean((2, 3))), aside
+
+    stages = as_stages(Auxiliary(), ["a", "b"])
+    assert [name for name, _ in stages.b.named_children()] == ["b"]
