@@ -14,7 +14,7 @@ _Rule = tuple[str, Callable[[Any], bool]]
 def check_schema(result: Mapping[str, Any]) -> list[str]:
     """What breaks the schema of a result, one sentence a field."""
     problems = []
-    for field, rule in _FIELDS.items():
+    for field, rule in (_FIELDS | {name: rule for name, rule in _OPTIONAL.items() if name in result}).items():
         broken = check_fields(result, {field: rule})
         problems += broken or [
             f"field {field}{place}: expected {inner}, found {_short(found)}"
@@ -100,6 +100,9 @@ _FIELDS: dict[str, _Rule] = {
     "precision": ("text", _text),
     "finished": ("a date and time in ISO 8601", _date),
 }
+_OPTIONAL: dict[str, _Rule] = {"stretches": ("a list of stretches", _filled(list))}
+_PLACE: _Rule = ("[epochs done, steps done of the next]", lambda value: isinstance(value, list) and len(value) == 2)
+_STRETCH: dict[str, _Rule] = {"begin": _PLACE, "end": _PLACE, **{name: _FIELDS[name] for name in ("seconds", "device")}}
 _ACCURACY: _Rule = ("a percentage from 0 to 100", _percent)
 _EPOCH: dict[str, _Rule] = {
     "epoch": ("a whole number", _count),
@@ -125,6 +128,9 @@ def _inside(field: str, value: Any) -> Iterator[tuple[str, str, Any]]:
                 if isinstance(accuracies, dict):
                     place = f" of epoch {number}, {split}."
                     yield from _broken(dict.fromkeys(accuracies, _ACCURACY), accuracies, place)
+    elif field == "stretches":
+        for number, stretch in enumerate(value, start=1):
+            yield from _broken(_STRETCH, stretch, f" number {number}, ")
     elif field == "last":
         yield from _broken(dict.fromkeys(value, _ACCURACY), value, ".")
     elif field == "best":

@@ -29,6 +29,7 @@ from fsft.networks import build, parameter_groups
 from fsft.runtime import files
 from fsft.runtime.files import FolderLockedError, folder_lock
 from fsft.runtime.record import read_result
+from fsft.runtime.schema import check_schema
 from fsft.training import load_weights, recipe_data, train_together
 
 
@@ -572,6 +573,9 @@ def test_every_stretch_is_recorded_and_a_change_is_said(tmp_path, monkeypatch, c
     assert {"device", "versions", "git"} <= set(first) and first["seconds"] + second["seconds"] > 0
     assert result["threads"] == 64 and result["git"]["commit"] == "abc"  # of the last
     assert result["images_per_second"] is None and verify(tmp_path / "results") == []
+    second["end"] = 3
+    (problem,) = check_schema(result)
+    assert problem.startswith("field stretches number 2, end: expected [epochs done, steps done of the next], found 3")
 
 
 def test_a_run_that_goes_on_as_it_began_is_one_stretch(tmp_path, monkeypatch, capsys):
