@@ -18,6 +18,7 @@ from fsft.networks import build, parameter_groups
 from fsft.recipe import AUGMENTATIONS, METHODS, SCHEDULES
 from fsft.runtime import graphs
 from fsft.runtime.graphs import EAGER_STEPS, Recorder
+from fsft.training import train_together
 
 ALL = ("crop", "flip", "cutout", "mixup")
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -286,3 +287,17 @@ def test_no_step_waits_for_the_gpu(recorded):
         assert sum(1 for _ in turns) == 3
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
+@pytest.mark.gpu
+def test_side_by_side_on_a_gpu_runs_have_the_bits_they_have_alone():
+    """Two of them with dropout, whose graphs share a seed on the device."""
+    runs = [
+        (tiny.recipe("fsft-sd"), 0),
+        (tiny.recipe(model="wrn10-1"), 1),
+        (tiny.recipe("baseline", model="wrn10-1"), 2),
+    ]
+    more = {"data": tiny.data(), "device": "cuda", "progress": "none"}
+    alone = [tiny.comparable(train(recipe, seed, **more).result) for recipe, seed in runs]
+    assert [tiny.comparable(run.result) for run in train_together(runs, **more)] == alone
