@@ -13,8 +13,8 @@ from fsft import evaluate, predict_all, train
 from fsft.batches import decoded_images, draws_of_step, epoch_draws, finished_batch
 from fsft.catalog import recipes
 from fsft.checkpoint import load_state
-from fsft.datasets.fileset import file_set
 from fsft.datasets.registry import DataError, load_files, load_split
+from fsft.datasets.sets import file_set
 from fsft.datasets.stream import Samples, evaluation_transform
 from fsft.loop import TrainingStoppedError
 from fsft.training import load_weights, recipe_data
