@@ -59,11 +59,7 @@ SOURCES = {
 
 
 def cub200(split: str, data_dir: Path) -> FileSet:
-    """The ``split`` of CUB-200-2011 in ``data_dir``/CUB_200_2011, in the order of ``images.txt``.
-
-    Raises:
-        DataError: something is missing, incomplete or damaged.
-    """
+    """The ``split`` of CUB-200-2011 in ``data_dir``/CUB_200_2011, in the order of ``images.txt``."""
     root, fix, count = data_dir / "CUB_200_2011", _fix(CUB, data_dir), sum(IMAGES[CUB].values())
     names = [name for (name,) in _table(root / "images.txt", 1, count, fix)]
     training = _numbers(root / "train_test_split.txt", 1, count, fix)[:, 0] == 1
@@ -82,9 +78,6 @@ def stanford_dogs(split: str, data_dir: Path) -> FileSet:
     """The ``split`` of Stanford Dogs in ``data_dir``/stanford-dogs, in the order of the official list.
 
     A picture with several dogs has the smallest box around them all.
-
-    Raises:
-        DataError: something is missing, incomplete or damaged.
     """
     root, fix = data_dir / ARCHIVES[DOGS][0], _fix(DOGS, data_dir)
     path = root / f"{split}_list.mat"
@@ -107,11 +100,7 @@ def stanford_dogs(split: str, data_dir: Path) -> FileSet:
 
 
 def stanford_cars(split: str, data_dir: Path) -> FileSet:
-    """The ``split`` of Stanford Cars in ``data_dir``/stanford_cars, in the order of the official annotations.
-
-    Raises:
-        DataError: something is missing, incomplete or damaged.
-    """
+    """The ``split`` of Stanford Cars in ``data_dir``/stanford_cars, in the order of the official annotations."""
     root, fix = data_dir / ARCHIVES[CARS][0], _fix(CARS, data_dir)
     path = root / "devkit" / ("cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat")
     if split == "test" and not path.exists():  # copies of the data set have it in either place

@@ -23,7 +23,6 @@ from fsft.datasets.reading import folder_entries, problem, read_image, stamp
 from fsft.datasets.sets import ImageSet, image_set
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".jfif", ".bmp")
-_BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,19 +114,17 @@ def decode(paths: Sequence[Path], read: Callable[[Path], Image.Image], size: int
         expected = f"memory for {count:,} images of {size}x{size} pixels"
         raise problem(where, expected, "too little", "choose a smaller image_size, or fewer images") from None
 
-    def block(start: int) -> int:
-        part = paths[start : start + _BLOCK]
-        for index, path in enumerate(part, start):
-            images[index] = np.asarray(read(path))
-        return len(part)
+    def put(index: int) -> None:
+        images[index] = np.asarray(read(paths[index]))
 
     headless = os.environ.get("FSFT_HEADLESS") == "1" or None
-    bar = tqdm(total=count, desc=f"decoding {where}", unit=" images", disable=headless, leave=False)
-    if bar.disable:
-        print(f"decoding {count:,} images of {where} (once; then they are cached)", file=sys.stderr)
-    with bar, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for done in pool.map(block, range(0, count, _BLOCK)):
-            bar.update(done)
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        done = pool.map(put, range(count))
+        bar = tqdm(done, total=count, desc=f"decoding {where}", unit=" images", disable=headless, leave=False)
+        if bar.disable:
+            print(f"decoding {count:,} images of {where} (once; then they are cached)", file=sys.stderr)
+        for _ in bar:
+            pass
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 

@@ -31,7 +31,6 @@ __all__ = [
     "check_dataset",
     "download_cifar100",
     "load_dataset",
-    "load_files",
     "load_split",
     "unpack",
 ]
@@ -68,33 +67,23 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
         DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
     """
     if name in STREAMED:
-        raise problem(name, "a data set that fits into memory", "one that streams", "use load_files")
+        raise problem(name, "a data set that fits into memory", "one that streams", "use load_split")
     return _load(name, split, data_dir, options)
-
-
-def load_files(
-    name: str, split: str, data_dir: str | os.PathLike[str] = "data", *, image_size: int = IMAGE_SIZE
-) -> FileSet:
-    """The ``split`` of ``cub200``, ``stanford-dogs`` or ``stanford-cars``: their images stay in files.
-
-    Networks see squares of ``image_size`` pixels, see :mod:`fsft.datasets.stream` for how they are cut.
-
-    Each is the official archive, unpacked (``fsft data unpack`` does it): ``CUB_200_2011/``, ``stanford-dogs/`` with
-    ``Images/``, ``Annotation/`` and the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``,
-    in ``data_dir``.
-
-    Raises:
-        DataError: the name or split is unknown, or the data is missing, incomplete or damaged.
-    """
-    if name not in STREAMED:
-        raise problem("data set", ", ".join(STREAMED), repr(name), "choose one of these")
-    return _load(name, split, data_dir, {"image_size": image_size})
 
 
 def load_split(
     name: str, split: str, data_dir: str | os.PathLike[str] = "data", /, **options: Any
 ) -> ImageSet | FileSet:
-    """What a recipe trains or tests on: :func:`load_files` for the streamed data sets, else :func:`load_dataset`."""
+    """What a recipe trains or tests on: what :func:`load_dataset` gives, or one of the sets whose images stay in files.
+
+    These are ``cub200``, ``stanford-dogs`` and ``stanford-cars``, with the option ``image_size`` (224), the side of the
+    squares that networks see; :mod:`fsft.datasets.stream` says how they are cut. Each is the official archive, unpacked
+    (``fsft data unpack`` does it) in ``data_dir``: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``,
+    ``Annotation/`` and the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``.
+
+    Raises:
+        DataError: as :func:`load_dataset`.
+    """
     return _load(name, split, data_dir, options)
 
 

@@ -85,9 +85,6 @@ def tiny_imagenet(split: str, data_dir: Path, *, classes: str = "all", fresh: bo
         classes: "all" demands the 200 classes. "available" takes the classes whose training images are there, of both
             splits, and numbers them anew in the same order: an easier task than the paper's.
         fresh: do not use the cached copy.
-
-    Raises:
-        DataError: something is missing, incomplete or damaged.
     """
     if classes not in CHOICES:
         raise problem(NAME, f"classes to be one of {CHOICES}", repr(classes), "choose one of these")

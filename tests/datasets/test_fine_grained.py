@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 
 from fsft.cli.main import main
 from fsft.datasets.fine_grained import unpack
-from fsft.datasets.registry import DataError, check_dataset, load_dataset, load_files
+from fsft.datasets.registry import DataError, check_dataset, load_dataset, load_split
 
 NAMES = tuple(WRITERS)
 
@@ -25,14 +25,14 @@ def roots(tmp_path, monkeypatch):
 
 def error_of_loading(name, data_dir, split="train") -> str:
     with pytest.raises(DataError) as error:
-        load_files(name, split, data_dir)
+        load_split(name, split, data_dir)
     message = str(error.value)
     assert "\n" not in message and ": expected " in message and ", found " in message
     return message
 
 
 def test_cub_follows_its_split_file(roots, tmp_path):
-    train, test = load_files("cub200", "train", tmp_path), load_files("cub200", "test", tmp_path)
+    train, test = load_split("cub200", "train", tmp_path), load_split("cub200", "test", tmp_path)
     assert [name[-5:] for name in train.names] == ["5.jpg", "9.jpg", "3.jpg"]
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 0, 1], [0, 1, 1])
     assert train.classes == ("Sooty Albatross", "Wren")
@@ -42,25 +42,25 @@ def test_cub_follows_its_split_file(roots, tmp_path):
 
 
 def test_dogs_follow_their_lists_and_surround_all_dogs(roots, tmp_path):
-    train = load_files("stanford-dogs", "train", tmp_path)
+    train = load_split("stanford-dogs", "train", tmp_path)
     assert [name[-5:] for name in train.names] == ["7.jpg", "2.jpg", "7.jpg", "2.jpg"]
     assert train.labels.tolist() == [0, 0, 1, 1]
     assert train.classes == ("Chihuahua", "Japanese spaniel")
     assert train.boxes[:2].tolist() == [[1, 1, 35, 20], [3, 4, 20, 21]]
-    assert load_files("stanford-dogs", "test", tmp_path).labels.tolist() == [0, 1]
+    assert load_split("stanford-dogs", "test", tmp_path).labels.tolist() == [0, 1]
 
 
 def test_cars_count_from_zero(roots, tmp_path):
-    train = load_files("stanford-cars", "train", tmp_path)
+    train = load_split("stanford-cars", "train", tmp_path)
     assert train.names == ("00001.jpg", "00002.jpg", "00003.jpg", "00004.jpg")
     assert train.labels.tolist() == [1, 0, 1, 0]
     assert train.classes[1] == "Ram C/V Cargo Van Minivan 2012"
     # The box of the whole image.
     assert train.boxes[0].tolist() == [0, 1, 40, 30]
     labeled = roots["stanford-cars"] / "cars_test_annos_withlabels.mat"
-    test = load_files("stanford-cars", "test", tmp_path)
+    test = load_split("stanford-cars", "test", tmp_path)
     labeled.rename(roots["stanford-cars"] / "devkit" / labeled.name)
-    assert load_files("stanford-cars", "test", tmp_path).sha256 == test.sha256
+    assert load_split("stanford-cars", "test", tmp_path).sha256 == test.sha256
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,7 +91,7 @@ def test_an_archive_that_is_there_only_needs_unpacking(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_images_are_counted(roots, tmp_path, name):
-    data = load_files(name, "train", tmp_path)
+    data = load_split(name, "train", tmp_path)
     (data.root / data.names[2]).unlink()
     assert f"found 1 of them missing, such as {data.names[2]};" in error_of_loading(name, tmp_path)
 
@@ -187,11 +187,11 @@ def test_dogs_under_the_wrong_breed(roots, tmp_path):
 
 
 def test_the_list_has_a_fingerprint_and_a_subset_keeps_what_belongs_together(roots, tmp_path):
-    data = load_files("cub200", "train", tmp_path)
-    assert load_files("cub200", "train", tmp_path).sha256 == data.sha256
+    data = load_split("cub200", "train", tmp_path)
+    assert load_split("cub200", "train", tmp_path).sha256 == data.sha256
     with open(data.root / data.names[0], "ab") as file:
         file.write(b"x")
-    assert load_files("cub200", "train", tmp_path).sha256 != data.sha256
+    assert load_split("cub200", "train", tmp_path).sha256 != data.sha256
     part = data.subset(1, seed=0)
     assert sorted(part.labels.tolist()) == [0, 1] and part.sha256 != data.sha256
     where = [data.names.index(name) for name in part.names]
@@ -199,12 +199,10 @@ def test_the_list_has_a_fingerprint_and_a_subset_keeps_what_belongs_together(roo
 
 
 def test_streaming_sets_are_not_loaded_whole(tmp_path):
-    with pytest.raises(DataError, match="use load_files"):
+    with pytest.raises(DataError, match="use load_split"):
         load_dataset("cub200", "train", tmp_path)
-    with pytest.raises(DataError, match="found 'cifar100'"):
-        load_files("cifar100", "train", tmp_path)
     with pytest.raises(DataError, match="found 'val'"):
-        load_files("cub200", "val", tmp_path)
+        load_split("cub200", "val", tmp_path)
 
 
 # Archives

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import random
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,6 @@ from PIL import Image, ImageOps
 from fsft.cli.main import main
 from fsft.datasets import cache, imagefiles
 from fsft.datasets.registry import DataError, channel_statistics, check_dataset, load_dataset
-from fsft.datasets.sets import fingerprint
 
 CLASSES = ("cat", "dog", "hen")
 
@@ -314,18 +311,6 @@ def test_a_cache_that_was_rewritten_is_refused(name, tmp_path, capsys, part):
     assert "cannot be used (ValueError: expected SHA-256" in capsys.readouterr().err
 
 
-def test_a_consistent_cache_of_the_wrong_type_is_refused(name, tmp_path, capsys):
-    path = cached_file(tmp_path)
-    with np.load(path) as arrays:
-        parts = dict(arrays)
-    header = json.loads(str(parts["header"]))
-    images = torch.from_numpy(parts["images"]).float()
-    header["sha256"] = fingerprint(images, torch.from_numpy(parts["labels"]), tuple(header["classes"]))
-    np.savez(path, images=images.numpy(), labels=parts["labels"], header=np.array(json.dumps(header)))
-    assert load_dataset(name, "train", tmp_path).images.dtype == torch.uint8
-    assert "expected uint8 images" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("step", ["savez", "fsync", "replace"])
 def test_an_interrupted_write_leaves_the_old_copy_and_no_litter(name, folder, tmp_path, monkeypatch, step):
     before = cached_file(tmp_path).read_bytes()
@@ -377,14 +362,6 @@ def test_a_full_or_read_only_disk_only_costs_the_cache(folder, tmp_path, monkeyp
     assert len(load_dataset(f"imagefolder:{folder}", "train", tmp_path)) == 12
     assert "cannot be cached there (No space left on device)" in capsys.readouterr().err
     assert not [path for path in (tmp_path / cache.FOLDER).iterdir() if path.suffix != ".lock"]
-
-
-def test_the_cache_is_a_plain_archive_that_others_can_read(name, tmp_path):
-    path = cached_file(tmp_path)
-    assert zipfile.is_zipfile(path)
-    probe = tmp_path / "probe"
-    probe.touch()
-    assert path.stat().st_mode == probe.stat().st_mode
 
 
 def test_check_reads_the_files_and_not_the_cache(name, folder, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from fsft.cli.main import main
 from fsft.datasets.reading import DataError
-from fsft.datasets.registry import load_files
+from fsft.datasets.registry import load_split
 from fsft.datasets.sets import file_set
 from fsft.datasets.stream import (
     Samples,
@@ -34,7 +34,7 @@ from fsft.maps.localization import box_masks
 def files(tmp_path, monkeypatch):
     declare_official(monkeypatch)
     write_cub(tmp_path)
-    return load_files("cub200", "train", tmp_path)
+    return load_split("cub200", "train", tmp_path)
 
 
 def draw(files, seed=0, epoch=0, size=32):
