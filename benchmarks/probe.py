@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from fsft import ImageSet
 from fsft.catalog import recipes
-from fsft.datasets.imageset import image_set
+from fsft.datasets.sets import image_set
 from fsft.recipe import Recipe
 from fsft.runtime.provenance import environment
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fsft import augment
 from fsft.augment import cutout, cutout_centers, mixup, mixup_plan
 from fsft.datasets import stream
-from fsft.datasets.fileset import FileSet
+from fsft.datasets.sets import FileSet
 from fsft.recipe import Recipe
 
 Draws = dict[str, Tensor]

@@ -30,7 +30,7 @@ class Recipe:
 
     Attributes:
         name: where it stands in the paper, such as ``table1/resnet56/fsft``; free for reduced recipes.
-        dataset: a name that :func:`fsft.load_dataset` or :func:`fsft.datasets.registry.load_files` knows.
+        dataset: a name that :func:`fsft.datasets.registry.load_split` knows.
         dataset_options: options of that data set, as (name, value) pairs; photodigits' ``size`` and
             ``background_correlation`` change the training set alone. ``image_size`` is the side in pixels to which the
             images of the fine-grained sets are cut.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import tarfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from fsft.datasets import cub, stanford
+from fsft.datasets import fine_grained as reader
 
 
 def picture(path: Path, width: int = 40, height: int = 30) -> None:
@@ -28,7 +30,6 @@ def write_cub(data_dir: Path) -> Path:
     names = [f"00{c}.{bird}/{bird}_{i}.jpg" for c, bird in ((1, "Sooty_Albatross"), (2, "Wren")) for i in (5, 3, 9)]
     for name in names:
         picture(root / "images" / name)
-    (root / "parts").mkdir()
     lines = {
         "images.txt": names,
         "classes.txt": ["001.Sooty_Albatross", "002.Wren"],
@@ -38,8 +39,6 @@ def write_cub(data_dir: Path) -> Path:
     }
     for file, values in lines.items():
         (root / file).write_text("".join(f"{i} {value}\n" for i, value in enumerate(values, 1)))
-    parts = [f"{i} {p} {i}.5 {p}.0 {p % 2}\n" for i in range(1, 7) for p in range(1, 16)]
-    (root / "parts" / "part_locs.txt").write_text("".join(parts))
     return root
 
 
@@ -93,10 +92,43 @@ def write_cars(data_dir: Path) -> Path:
 WRITERS = {"cub200": write_cub, "stanford-dogs": write_dogs, "stanford-cars": write_cars}
 
 
+MEMBERS = {
+    "cub200": {"CUB_200_2011.tgz": ("CUB_200_2011",)},
+    "stanford-dogs": {
+        "images.tar": ("Images",),
+        "annotation.tar": ("Annotation",),
+        "lists.tar": ("train_list.mat", "test_list.mat"),
+    },
+    "stanford-cars": {
+        "cars_train.tgz": ("cars_train",),
+        "cars_test.tgz": ("cars_test",),
+        "car_devkit.tgz": ("devkit",),
+    },
+}
+
+
+def pack(name: str, data_dir: Path) -> Path:
+    """The miniature of a data set as its official archives, in the folder that is returned; what was packed is gone."""
+    WRITERS[name](data_dir)
+    folder = data_dir / reader.ARCHIVES[name][0]
+    for archive, members in MEMBERS[name].items():
+        with tarfile.open(folder / archive, "w:gz" if archive.endswith("tgz") else "w") as file:
+            for member in members:
+                file.add(folder / member, member)
+                (folder / member).rename(data_dir / f"gone-{member}")
+    return folder
+
+
+def declare_archives(monkeypatch, name: str, folder: Path) -> None:
+    """The archives in the folder are, for one test, the official ones."""
+    place, digests = reader.ARCHIVES[name]
+    found = {archive: hashlib.md5((folder / archive).read_bytes()).hexdigest() for archive in digests}
+    monkeypatch.setitem(reader.ARCHIVES, name, (place, found))
+
+
 def declare_official(monkeypatch) -> None:
     """The miniatures have, for one test, the official numbers of images and classes."""
-    monkeypatch.setattr(cub, "IMAGES", {"train": 3, "test": 3})
-    monkeypatch.setattr(cub, "NUM_CLASSES", 2)
-    for name in ("DOGS", "CARS"):
-        monkeypatch.setattr(stanford, f"{name}_IMAGES", {"train": 4, "test": 2})
-        monkeypatch.setattr(stanford, f"{name}_CLASSES", 2)
+    few = {"train": 4, "test": 2}
+    images = {"cub200": {"train": 3, "test": 3}, "stanford-dogs": few, "stanford-cars": few}
+    monkeypatch.setattr(reader, "IMAGES", images)
+    monkeypatch.setattr(reader, "NUM_CLASSES", dict.fromkeys(images, 2))

@@ -6,7 +6,7 @@ import signal
 import torch
 
 from fsft.catalog import profile_recipe
-from fsft.datasets.imageset import image_set
+from fsft.datasets.sets import image_set
 
 CLASSES = ("red", "green", "blue", "gray")
 

@@ -39,11 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SIGNALED + signal.SIGPIPE
-    except Exception as error:
+    except Exception as caught:
+        from fsft.datasets.stream import worker_lost
+
+        error = worker_lost(caught) or caught
         status = _exit_status(error)
         if status is None:
             raise
-        print(f"fsft: {error}", file=sys.stderr)
+        print(
+            f"fsft: {str(error) or 'the memory is full: close other programs, or take less at a time'}", file=sys.stderr
+        )
         return status
 
 
@@ -64,7 +69,9 @@ def _exit_status(error: Exception) -> int | None:
         return FAILED
     if isinstance(error, ValueError | FileNotFoundError):
         return BAD_ARGUMENTS
-    if isinstance(error, OSError | ImportError):  # a folder that cannot be written, a package that is not there
+    if isinstance(
+        error, OSError | ImportError | MemoryError
+    ):  # a folder that cannot be written, a package that is not there
         return FAILED
     return None
 
@@ -171,6 +178,7 @@ def _add_data(commands: Any) -> None:
     command.add_argument("action", choices=("check", "unpack", "download"))
     command.add_argument("name", help="such as cifar100, tiny-imagenet, cub200, imagefolder:PATH")
     command.add_argument("--data-dir", type=Path, default=Path("data"))
+    command.add_argument("--strict", action="store_true", help="refuse files in class folders that are not read")
     command.set_defaults(command=handle_data)
 
 
@@ -376,8 +384,7 @@ def localize_run(options: argparse.Namespace) -> int:
 
 
 def handle_data(options: argparse.Namespace) -> int:
-    from fsft.datasets.registry import DataError, check_dataset, download_cifar100
-    from fsft.datasets.unpacking import unpack
+    from fsft.datasets.registry import DataError, check_dataset, download_cifar100, unpack
 
     if options.action == "download":
         if options.name != "cifar100":
@@ -387,7 +394,7 @@ def handle_data(options: argparse.Namespace) -> int:
         download_cifar100(options.data_dir)
     if options.action == "unpack":
         unpack(options.name, options.data_dir)
-    print(check_dataset(options.name, options.data_dir))
+    print(check_dataset(options.name, options.data_dir, strict=options.strict))
     return 0
 
 

@@ -14,24 +14,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from fsft.datasets.imageset import ImageSet, fingerprint
+from fsft.datasets.sets import ImageSet, fingerprint
 
 FOLDER = ".fsft-cache"
 
 
-def cached(data_dir: Path, key: str, signature: str, build: Callable[[], ImageSet], *, fresh: bool = False) -> ImageSet:
+def cached(
+    data_dir: Path,
+    key: str,
+    signature: str,
+    build: Callable[[], ImageSet],
+    *,
+    fresh: bool = False,
+    sha256: str | None = None,
+) -> ImageSet:
     """The result of ``build()``, or the copy of it that an earlier call stored.
 
-    The copy is ``data_dir``/.fsft-cache/``key``.npz. It is used when it was stored with the same
-    ``signature`` and its content still has the stored fingerprint. Otherwise, or with ``fresh``, the data set
-    is built again and stored; except with ``fresh``, a line on stderr says why.
+    The copy is ``data_dir``/.fsft-cache/``key``.npz. It is used when it was stored with the same ``signature``, its
+    content still has the stored fingerprint, and this is ``sha256`` where that is known. Otherwise, or with ``fresh``,
+    the data set is built again and stored; except with ``fresh``, a line on stderr says why.
     """
     path = data_dir / FOLDER / f"{key}.npz"
-    if not fresh and path.exists():
+    if not fresh and os.path.exists(path):
         try:
-            data, stored_signature = _load(path)
+            data, stored_signature = _load(path, sha256)
             if stored_signature == signature:
                 return data
             _say(f"{path}: the data set has changed since it was cached; reading it again")
@@ -39,10 +48,12 @@ def cached(data_dir: Path, key: str, signature: str, build: Callable[[], ImageSe
         # whatever it was.
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            _say(f"{path}: the cached copy is damaged ({why}); reading the data set again")
+            _say(f"{path}: the cached copy cannot be used ({why}); reading the data set again")
     data = build()
     try:
         _store(path, data, signature)
+    except Timeout:
+        pass  # another process is writing the same images
     except OSError as error:
         _say(f"{path}: the decoded images cannot be cached there ({error.strerror}); going on without")
     return data
@@ -52,7 +63,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _load(path: Path) -> tuple[ImageSet, str]:
+def _load(path: Path, sha256: str | None) -> tuple[ImageSet, str]:
     with np.load(path, allow_pickle=False) as arrays:
         header = json.loads(str(arrays["header"]))
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
@@ -61,13 +72,13 @@ def _load(path: Path) -> tuple[ImageSet, str]:
         raise ValueError(f"expected uint8 images and int64 labels, found {images.dtype} and {labels.dtype}")
     classes = tuple(header["classes"])
     found = fingerprint(images, labels, classes)
-    if found != header["sha256"]:
-        raise ValueError(f"expected SHA-256 {header['sha256']}, found {found}")
+    for expected in (header["sha256"], sha256 or found):
+        if found != expected:
+            raise ValueError(f"expected SHA-256 {expected}, found {found}")
     # The fingerprint is of what a network learns from; boxes have a checksum of their own.
     if boxes is not None and _sha256(boxes) != header["boxes"]:
         raise ValueError(f"expected boxes with SHA-256 {header['boxes']}, found {_sha256(boxes)}")
-    data = ImageSet(header["name"], header["split"], images, labels, classes, found, boxes=boxes)
-    return data, header["signature"]
+    return ImageSet(header["name"], header["split"], images, labels, classes, found, boxes=boxes), header["signature"]
 
 
 def _sha256(values: Tensor) -> str:
@@ -76,23 +87,21 @@ def _sha256(values: Tensor) -> str:
 
 
 def _store(path: Path, data: ImageSet, signature: str) -> None:
-    header = {
-        "name": data.name,
-        "split": data.split,
-        "classes": data.classes,
-        "sha256": data.sha256,
-        "signature": signature,
+    header = {field: getattr(data, field) for field in ("name", "split", "classes", "sha256")} | {
+        "signature": signature
     }
     arrays: dict[str, Any] = {"images": data.images.numpy(), "labels": data.labels.numpy()}
     if data.boxes is not None:
         header["boxes"], arrays["boxes"] = _sha256(data.boxes), data.boxes.numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # One name for all processes, of which one at a time writes: what a kill leaves there is overwritten by the next.
+    temporary = path.with_name(f"{path.name}.tmp")
+    with FileLock(path.with_name(f"{path.name}.lock"), blocking=False):
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, header=np.array(json.dumps(header)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

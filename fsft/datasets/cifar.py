@@ -1,22 +1,38 @@
-"""CIFAR-100 from the official archive, its unpacked folder, or a tree of class folders: the same arrays from
-each.
+"""CIFAR-100 from the official archive, its unpacked folder, or a tree of class folders: the same arrays from each.
+
+The archive holds pickles, and a pickle can run any code. So it is never unpacked: its MD5 must be the official one, its
+members are read into memory, and an unpickler takes them apart that knows nothing but the parts of an array.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import pickle
+import tarfile
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from fsft.datasets.cache import cached
-from fsft.datasets.cifar_archive import ARCHIVE, FIX, FOLDER, MD5, read_archive
-from fsft.datasets.imagefiles import decode, folder_entries, list_tree
-from fsft.datasets.imageset import ImageSet, image_set, problem
+from fsft.datasets.imagefiles import ImageTree, decode, list_tree
+from fsft.datasets.reading import folder_entries, open_file, problem, read_image, rgb_of, stamp
+from fsft.datasets.sets import ImageSet, image_set
 
+ARCHIVE = "cifar-100-python.tar.gz"
+FOLDER = "cifar-100-python"
 TREE = "cifar100"
+ARCHIVE_BYTES = 169_001_437
+MEMBER_BYTES = 200_000_000
+MD5 = {
+    ARCHIVE: "eb9058c3a382ffc7106e4002c42a8d85",
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "meta": "7973b15100ade9c7d40fb424638fde48",
+}
 # Fingerprints of the decoded images in canonical order: a class-folder tree has no MD5 of its own to check.
 SHA256 = {
     "train": "caae2e7b0bcfd51b937a55ce10021ac7545fadacf125b39d92115bb1b09274a9",
@@ -24,19 +40,11 @@ SHA256 = {
 }
 PER_CLASS = {"train": 500, "test": 100}
 SIZE = 32
-_NAMES = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
-elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
-lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
-pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
-shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
-television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-"""
-CLASSES = tuple(_NAMES.split())
+FIX = "run `fsft data download cifar100`"
+NUM_CLASSES = 100
 
 
-def cifar100(split: str, data_dir: Path, *, fresh: bool = False) -> ImageSet:
+def cifar100(split: str, data_dir: Path, *, fresh: bool = False, strict: bool = False) -> ImageSet:
     """The ``split`` of CIFAR-100 found in ``data_dir``, by class and then by original file name.
 
     Looks for ``cifar-100-python.tar.gz``, ``cifar-100-python/`` and
@@ -44,29 +52,22 @@ def cifar100(split: str, data_dir: Path, *, fresh: bool = False) -> ImageSet:
     damaged it is an error, never a reason to take the next.
     """
     source = find_source(data_dir)
-    key = f"cifar100-{split}"
-    if source.name != TREE:
-        files = [source] if source.is_file() else [source / split, source / "meta"]
-        signature = " ".join(f"{file.name} {_size(file)}" for file in files)
-        return cached(data_dir, key, signature, lambda: _from_archive(source, split), fresh=fresh)
-    root, remedy = source / split, f"unpack the data again or {FIX}"
-    tree = list_tree(root, remedy)
-    _check_counts(tree.counts(), split, root, remedy)
-
-    def check(image: Image.Image, path: Path) -> Image.Image:
-        if image.size != (SIZE, SIZE):
-            found = f"{image.width}x{image.height}"
-            raise problem(path, f"an image of {SIZE}x{SIZE} pixels", found, remedy)
-        return image.convert("RGB")
+    if source.name == TREE:
+        tree = list_tree(source / split, FIX, strict)
+        _check_counts(tree, split)
+        signature = f"{TREE} {tree.signature}"
+    else:
+        files = [source] if source.name == ARCHIVE else [source / split, source / "meta"]
+        signature = " ".join(f"{file.name} {stamp(file.stat()) if os.path.exists(file) else None}" for file in files)
 
     def build() -> ImageSet:
-        data = image_set("cifar100", split, decode(tree, check, SIZE, remedy), tree.labels, tree.classes)
+        data = _from_tree(tree, split) if source.name == TREE else _from_archive(source, split)
         if data.sha256 != SHA256[split]:
             found = f"other pixels or file names (SHA-256 {data.sha256})"
-            raise problem(root, f"CIFAR-100's images (SHA-256 {SHA256[split]})", found, remedy)
+            raise problem(source / split, f"CIFAR-100's images (SHA-256 {SHA256[split]})", found, FIX)
         return data
 
-    return cached(data_dir, key, f"{TREE} {tree.signature}", build, fresh=fresh)
+    return cached(data_dir, f"cifar100-{split}", signature, build, fresh=fresh, sha256=SHA256[split])
 
 
 def find_source(data_dir: Path) -> Path:
@@ -88,7 +89,9 @@ def download_cifar100(data_dir: str | os.PathLike[str]) -> Path:
     # Under another name until it is complete: a download that is cut off is never taken for the archive.
     part = target.with_name(f"{ARCHIVE}.part")
     try:
-        if not target.is_file() or not check_md5(target, MD5[ARCHIVE]):
+        there = target.is_file() and target.stat().st_size == ARCHIVE_BYTES
+        if not there or not check_md5(target, MD5[ARCHIVE]):
+            part.unlink(missing_ok=True)
             download_url(CIFAR100.url, part.parent, filename=part.name, md5=MD5[ARCHIVE])
             os.replace(part, target)
     except (OSError, HTTPException, RuntimeError) as error:
@@ -97,24 +100,83 @@ def download_cifar100(data_dir: str | os.PathLike[str]) -> Path:
     return target
 
 
+def _from_tree(tree: ImageTree, split: str) -> ImageSet:
+    images = decode(tree.paths, lambda path: read_image(path, FIX, rgb_of(SIZE, path, FIX)), SIZE, tree.root)
+    return image_set("cifar100", split, images, tree.labels, tree.classes)
+
+
+def _check_counts(tree: ImageTree, split: str) -> None:
+    """A message about a class that is incomplete says more than one about the fingerprint."""
+    if len(tree.classes) != NUM_CLASSES:
+        raise problem(tree.root, f"the folders of {NUM_CLASSES} classes", f"{len(tree.classes)}", FIX)
+    for name, count in tree.counts().items():
+        if count != PER_CLASS[split]:
+            raise problem(tree.root / name, f"{PER_CLASS[split]} images", str(count), FIX)
+
+
 def _from_archive(source: Path, split: str) -> ImageSet:
-    images, labels, classes = read_archive(source, split)
-    counts = np.bincount(labels, minlength=len(classes)).tolist()
-    _check_counts(dict(zip(classes, counts, strict=True)), split, source / split, f"delete it and {FIX}")
-    return image_set("cifar100", split, images, labels, classes)
-
-
-def _check_counts(counts: dict[str, int], split: str, root: Path, remedy: str) -> None:
-    for name in (*CLASSES, *counts):
-        expected = PER_CLASS[split] if name in CLASSES else 0
-        found = counts.get(name)
-        if found != expected:
-            what = "no such class" if found is None else str(found)
-            raise problem(root / name, f"{expected} images of class {name!r}", what, remedy)
-
-
-def _size(path: Path) -> int | None:
+    """The images of the archive or of its unpacked folder, by class and then by file name."""
+    contents = _packed_members(source, split) if source.name == ARCHIVE else {}
+    for name in (split, "meta"):
+        if source.name == FOLDER:
+            contents[name] = _read(source / name, MEMBER_BYTES)
+        _check_md5(contents[name], source / name)
     try:
-        return path.stat().st_size
-    except OSError:
-        return None
+        fields, meta = (_Unpickler(io.BytesIO(contents[name]), encoding="bytes").load() for name in (split, "meta"))
+        names = [name.decode().rpartition(".")[0] for name in fields[b"filenames"]]
+        labels, pixels = np.array(fields[b"fine_labels"]), fields[b"data"].reshape(len(names), 3, SIZE, SIZE)
+        order = sorted(range(len(names)), key=lambda index: (labels[index], names[index]))
+        classes = tuple(name.decode() for name in meta[b"fine_label_names"])
+        return image_set("cifar100", split, pixels[order], labels[order], classes)
+    # The parts of a pickle can be wrong in every way; nothing of it has been used by now.
+    except Exception as error:
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        raise problem(source / split, "the fields of CIFAR-100's python version", found, FIX) from None
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with open_file(path, FIX, limit) as file:
+        return file.read()
+
+
+def _check_md5(content: bytes, path: Path) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if content[:64].lstrip().startswith(b"<"):
+        raise problem(path, "a file of CIFAR-100", "a web page", FIX)
+    if path.name == ARCHIVE and len(content) < ARCHIVE_BYTES:
+        raise problem(path, f"{ARCHIVE_BYTES:,} bytes", f"{len(content):,} (a download that was cut off)", FIX)
+    if found != MD5[path.name]:
+        raise problem(path, f"the official file with MD5 {MD5[path.name]}", f"one with MD5 {found}", FIX)
+
+
+def _packed_members(path: Path, split: str) -> dict[str, bytes]:
+    content = _read(path, ARCHIVE_BYTES)
+    _check_md5(content, path)
+    members = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            for name in (split, "meta"):
+                member = archive.getmember(f"{FOLDER}/{name}")
+                stream = archive.extractfile(member) if member.isreg() else None
+                if stream is None:
+                    raise tarfile.TarError(f"{member.name}, which is not a plain file")
+                members[name] = stream.read(MEMBER_BYTES)
+    # Truncated streams and wrong headers surface as many kinds of exception.
+    except Exception as error:
+        raise problem(path, f"{FOLDER}/{split} and meta in it", str(error), FIX) from None
+    return members
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes arrays and plain values, whatever a file asks for."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        parts: dict[tuple[str, str], Any] = {
+            ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+            ("numpy", "ndarray"): np.ndarray,
+            # A copy, because the state that follows is written into it; NumPy warns of the 0 in place of False.
+            ("numpy", "dtype"): lambda code, *_: np.dtype(code, False, True),
+        }
+        if (module, name) not in parts:
+            raise pickle.UnpicklingError(f"{module}.{name}, which CIFAR-100 does not use")
+        return parts[module, name]

@@ -1,29 +1,28 @@
-"""Trees of image files with one folder per class: listed, decoded by a thread pool, and
-``imagefolder:<path>`` made of them.
+"""Trees of image files with one folder per class: listed, decoded by a thread pool, and ``imagefolder:<path>`` made of
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import stat
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from fsft.datasets.cache import cached
-from fsft.datasets.imageset import DataError, ImageSet, image_set, problem
+from fsft.datasets.reading import folder_entries, problem, read_image, stamp
+from fsft.datasets.sets import ImageSet, image_set
 
-# Only these decoders are offered to a file, whatever its content says it is.
-FORMATS = ("PNG", "WEBP", "JPEG", "BMP")
-SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp")
-_BLOCK = 256
+SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".jfif", ".bmp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,110 +44,122 @@ class ImageTree:
         return dict(zip(self.classes, found, strict=True))
 
 
-def folder_entries(path: Path, fix: str) -> list[os.DirEntry[str]]:
-    """Entries of a folder by name, without the hidden ones; ``fix`` ends the message of an error."""
-    try:
-        with os.scandir(path) as entries:
-            shown = [entry for entry in entries if not entry.name.startswith(".")]
-        return sorted(shown, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        raise problem(path, "a folder", "nothing", fix) from None
-    except NotADirectoryError:
-        raise problem(path, "a folder", "a file", f"remove it and {fix}") from None
-    except PermissionError:
-        raise problem(path, "a readable folder", "no permission", "change its permissions") from None
-
-
-def list_tree(root: Path, fix: str) -> ImageTree:
-    """List the images of ``root``/<class>/; other files are ignored. ``fix`` ends the message of an error."""
-    classes = [entry.name for entry in folder_entries(root, fix) if entry.is_dir()]
+def class_folders(root: Path, fix: str) -> list[str]:
+    """Names of the folders in ``root``, without the hidden ones."""
+    classes = [entry.name for entry in folder_entries(root, fix) if entry.is_dir() and not _hidden(entry)]
     if not classes:
         raise problem(root, "one folder per class", "none", fix)
+    return classes
+
+
+def list_tree(root: Path, fix: str, strict: bool = False) -> ImageTree:
+    """List the images of ``root``/<class>/; ``fix`` ends the message of an error.
+
+    What is no image by its suffix, or lies elsewhere, is left out, and a line on stderr counts it. With ``strict`` it
+    is an error. Hidden files are left out silently, unless they have the suffix of an image.
+    """
+    classes = class_folders(root, fix)
+    loose = [entry for entry in folder_entries(root, fix) if _is_image(entry) and not entry.is_dir()]
+    left_out = Counter("beside the class folders" for _ in loose)
     paths: list[Path] = []
     labels: list[int] = []
     digest = hashlib.sha256()
     for label, name in enumerate(classes):
         entries = folder_entries(root / name, fix)
-        files = [entry for entry in entries if os.path.splitext(entry.name)[1].lower() in SUFFIXES]
-        for entry in sorted(files, key=lambda entry: os.path.splitext(entry.name)):
+        for entry in sorted(entries, key=lambda entry: os.path.splitext(entry.name)):
+            if _hidden(entry) or entry.is_dir() or not _is_image(entry):
+                left_out.update(_why_left_out(entry))
+                continue
             try:
-                stat = entry.stat()
+                status = entry.stat()
             except OSError as error:
                 raise problem(entry.path, "an image file", str(error.strerror), fix) from None
+            if not stat.S_ISREG(status.st_mode):
+                raise problem(entry.path, "an image file", "a pipe or a device", fix)
             paths.append(root / name / entry.name)
             labels.append(label)
-            digest.update(os.fsencode(f"{name}/{entry.name} {stat.st_size} {stat.st_mtime_ns}\n"))
+            digest.update(os.fsencode(f"{name}/{entry.name} {stamp(status)}\n"))
+    if left_out.total():
+        counted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()) if count)
+        if strict:
+            raise problem(root, "only images in class folders", f"other files: {counted}", "move or convert them")
+        print(f"{root}: left out {left_out.total():,} files: {counted}", file=sys.stderr)
     return ImageTree(root, tuple(classes), paths, np.array(labels, dtype=np.int64), digest.hexdigest())
 
 
-def decode(
-    tree: ImageTree,
-    transform: Callable[[Image.Image, Path], Image.Image],
-    size: int,
-    fix: str,
-    content: Callable[[Path], bytes] | None = None,
-) -> np.ndarray:
-    """All images of the tree as uint8 (n, 3, size, size).
+def _hidden(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".")
 
-    ``transform`` makes a ``size`` x ``size`` RGB image of each file; ``fix`` ends the message of an error.
-    ``content`` gives a file's bytes where the paths lie within an archive.
-    """
-    images = np.empty((len(tree.paths), size, size, 3), dtype=np.uint8)
 
-    def block(start: int) -> int:
-        part = tree.paths[start : start + _BLOCK]
-        for index, path in enumerate(part, start):
-            try:
-                file = path if content is None else io.BytesIO(content(path))
-                with Image.open(file, formats=FORMATS) as image:
-                    images[index] = np.asarray(transform(image, path))
-            except DataError:
-                raise
-            # Pillow's decoders raise many kinds of exception on damaged files.
-            except Exception as error:
-                found = f"one that cannot be read ({type(error).__name__})"
-                raise problem(path, "an image file", found, fix) from None
-        return len(part)
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES
 
-    count = len(tree.paths)
+
+def _why_left_out(entry: os.DirEntry[str]) -> dict[str, int]:
+    """Number of files, by the reason for which they are left out."""
+    if _hidden(entry):
+        return {"hidden": 1} if _is_image(entry) else {}
+    if entry.is_dir():
+        return {"in sub-folders": sum(len(files) for _, _, files in os.walk(entry.path))}
+    suffix = os.path.splitext(entry.name)[1].lower()
+    return {f"with the suffix {suffix}" if suffix else "without a suffix": 1}
+
+
+def decode(paths: Sequence[Path], read: Callable[[Path], Image.Image], size: int, where: Path) -> np.ndarray:
+    """All images as uint8 (n, 3, size, size); ``read`` makes a ``size`` x ``size`` RGB image of a path."""
+    count = len(paths)
+    try:
+        images = np.empty((count, size, size, 3), dtype=np.uint8)
+    except MemoryError:
+        expected = f"memory for {count:,} images of {size}x{size} pixels"
+        raise problem(where, expected, "too little", "choose a smaller image_size, or fewer images") from None
+
+    def put(index: int) -> None:
+        images[index] = np.asarray(read(paths[index]))
+
     headless = os.environ.get("FSFT_HEADLESS") == "1" or None
-    bar = tqdm(total=count, desc=f"decoding {tree.root}", unit=" images", disable=headless, leave=False)
-    if bar.disable:
-        print(f"decoding {count:,} images of {tree.root} (once; then they are cached)", file=sys.stderr)
-    with bar, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for done in pool.map(block, range(0, count, _BLOCK)):
-            bar.update(done)
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        done = pool.map(put, range(count))
+        bar = tqdm(done, total=count, desc=f"decoding {where}", unit=" images", disable=headless, leave=False)
+        if bar.disable:
+            print(f"decoding {count:,} images of {where} (once; then they are cached)", file=sys.stderr)
+        for _ in bar:
+            pass
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def image_folder(path: Path, split: str, data_dir: Path, *, image_size: int = 32, fresh: bool = False) -> ImageSet:
+def image_folder(
+    path: Path, split: str, data_dir: Path, *, image_size: int = 32, fresh: bool = False, strict: bool = False
+) -> ImageSet:
     """``path``/train/<class>/* or ``path``/test/<class>/* (or ``val``), as squares of ``image_size`` pixels.
 
-    The shorter side is resized to ``image_size`` and the center cut out, as torchvision's ``Resize`` and
-    ``CenterCrop`` do with PIL images. The classes are the folder names in alphabetical order and must be the
-    same in both splits.
+    An image is turned as its EXIF tag says; then its shorter side is resized to ``image_size`` and the center cut out,
+    as torchvision's ``Resize`` and ``CenterCrop`` do with PIL images. The classes are the folder names in alphabetical
+    order and must be the same in both splits. For files that are left out see :func:`list_tree`.
     """
     if not isinstance(image_size, int) or image_size < 1:
         raise problem("imagefolder", "image_size to be a positive integer", repr(image_size), "choose one")
     fix = "give imagefolder:<path> a folder with train/<class>/<image> and test/<class>/<image>"
     names = {entry.name for entry in folder_entries(path, fix)}
     held_out = "val" if "val" in names and "test" not in names else "test"
-    trees = {"train": list_tree(path / "train", fix), "test": list_tree(path / held_out, fix)}
-    odd = sorted(set(trees["train"].classes) ^ set(trees["test"].classes))
+    odd = sorted(set(class_folders(path / "train", fix)) ^ set(class_folders(path / held_out, fix)))
     if odd:
         raise problem(path, f"the same classes in train and {held_out}", f"{odd[0]!r} in only one of them", fix)
-    tree = trees[split]
+    tree = list_tree(path / ("train" if split == "train" else held_out), fix, strict)
     for name, count in tree.counts().items():
         if count == 0:
             raise problem(tree.root / name, f"image files ({', '.join(SUFFIXES)})", "none", fix)
 
-    def transform(image: Image.Image, file: Path) -> Image.Image:
-        if image.mode[0] in "IF":  # Pillow would cut off all that is above 255
-            raise problem(file, "an image of 8 bits per channel", f"mode {image.mode}", "convert it")
-        return center_square(image, image_size)
+    def read(file: Path) -> Image.Image:
+        def square(image: Image.Image) -> Image.Image:
+            if image.mode[0] in "IF":  # Pillow would cut off all that is above 255
+                raise problem(file, "an image of 8 bits per channel", f"mode {image.mode}", "convert it")
+            return center_square(ImageOps.exif_transpose(image), image_size)
+
+        return read_image(file, "remove or replace it", square)
 
     def build() -> ImageSet:
-        images = decode(tree, transform, image_size, "remove or replace it")
+        images = decode(tree.paths, read, image_size, tree.root)
         return image_set(f"imagefolder:{path}", split, images, tree.labels, tree.classes)
 
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]

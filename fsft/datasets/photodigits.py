@@ -12,12 +12,12 @@ data set's fingerprint tells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fsft.datasets.imageset import ImageSet, image_set, problem
+from fsft.datasets.reading import problem
+from fsft.datasets.sets import ImageSet, image_set
 
 SIZE = 32
 DIGIT_SIZES = range(12, 23)
@@ -44,20 +44,8 @@ PHOTO_SHAPE = (427, 640, 3)
 # for testing.
 TRAIN_REGION = 5 / 8
 TRAIN_DIGITS = 0.7
-DRAWS = (
-    "label",
-    "correlated",
-    "region",
-    "scale",
-    "y",
-    "x",
-    "digit",
-    "digit_size",
-    "digit_y",
-    "digit_x",
-    "contrast",
-    "tint",
-)
+BACKGROUND_DRAWS = ("label", "correlated", "region", "scale", "y", "x")
+DRAWS = (*BACKGROUND_DRAWS, "digit", "digit_size", "digit_y", "digit_x", "contrast", "tint")
 BLOCK = 500
 
 
@@ -80,10 +68,8 @@ def photodigits(
     count = DEFAULT_SIZE[split] if size is None else size
     _require(isinstance(count, int) and count > 0, "size", "a positive integer", size)
     _require(isinstance(seed, int) and seed >= 0, "seed", "an integer of 0 or more", seed)
-    for option, value in (
-        ("background_correlation", background_correlation),
-        ("background_contrast", background_contrast),
-    ):
+    shares = {"background_correlation": background_correlation, "background_contrast": background_contrast}
+    for option, value in shares.items():
         _require(isinstance(value, int | float) and 0 <= value <= 1, option, "a number in [0, 1]", value)
     draws = _Draws(seed, split, count)
     labels = np.argsort(draws.column("label"), kind="stable") % 10
@@ -92,7 +78,7 @@ def photodigits(
     images = np.empty((count, 3, SIZE, SIZE), dtype=np.uint8)
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
-        rgb = _faded(_unpack(backgrounds[block]), round(background_contrast * 256))
+        rgb = _faded(backgrounds[block].astype(np.uint16), round(background_contrast * 256))
         opacity = coverage[block].astype(np.uint16)
         images[block] = _paste(rgb, opacity, _colors(rgb, opacity, draws, block))
     masks = coverage >= 128
@@ -122,19 +108,6 @@ class _Draws:
     def below(self, name: str, high: np.ndarray | int) -> np.ndarray:
         """Integers in [0, high), per image."""
         return np.asarray((self._table[DRAWS.index(name)] * high) >> 32)
-
-
-@dataclass(frozen=True, eq=False)
-class _Tiles:
-    """Every photo region at every scale in one flat array of packed RGB pixels.
-
-    ``start``, ``height`` and ``width`` (10, scales) say where each one lies and how large it is.
-    """
-
-    pixels: np.ndarray
-    start: np.ndarray
-    height: np.ndarray
-    width: np.ndarray
 
 
 def _photos() -> list[np.ndarray]:
@@ -174,37 +147,27 @@ def _shrink(values: np.ndarray, side: int) -> np.ndarray:
     return np.diff(before[whole] + after[whole] * part, axis=0)
 
 
-def _tiles(split: str) -> _Tiles:
-    photos = _photos()
-    flat, starts, shapes, offset = [], [], [], 0
+def _tiles(split: str) -> list[list[np.ndarray]]:
+    """The split's part of every region at every scale, uint8 (height, width, 3)."""
+    photos, tiles = _photos(), []
     for region in REGIONS:
         rows, columns = _part(region, split)
         part = photos[region[0]][rows, columns].astype(np.int64)
-        for side in CROP_SIDES:
-            sums = _shrink(_shrink(part, side).swapaxes(0, 1), side).swapaxes(0, 1)
-            shrunk = (sums + side * side // 2) // (side * side)
-            packed = shrunk[..., 0] | shrunk[..., 1] << 8 | shrunk[..., 2] << 16
-            flat.append(packed.astype(np.uint32).ravel())
-            starts.append(offset)
-            shapes.append(shrunk.shape[:2])
-            offset += len(flat[-1])
-    grid = (len(REGIONS), len(CROP_SIDES))
-    height, width = np.array(shapes, dtype=np.int64).T
-    return _Tiles(np.concatenate(flat), np.array(starts).reshape(grid), height.reshape(grid), width.reshape(grid))
+        sums = [(_shrink(_shrink(part, side).swapaxes(0, 1), side).swapaxes(0, 1), side * side) for side in CROP_SIDES]
+        tiles.append([((values + area // 2) // area).astype(np.uint8) for values, area in sums])
+    return tiles
 
 
 def _backgrounds(split: str, labels: np.ndarray, correlation: float, draws: _Draws) -> tuple[np.ndarray, np.ndarray]:
-    """Packed RGB backgrounds uint32 (n, 32, 32) and the region (n,) each was cut from."""
+    """Backgrounds uint8 (n, 3, 32, 32) and the region (n,) each was cut from."""
     tiles = _tiles(split)
     own = draws.column("correlated") < round(correlation * 2**32)
     region = np.where(own, labels, draws.below("region", len(REGIONS)))
     scale = draws.below("scale", len(CROP_SIDES))
-    width = tiles.width[region, scale]
-    y = draws.below("y", tiles.height[region, scale] - SIZE + 1)
-    x = draws.below("x", width - SIZE + 1)
-    corner = tiles.start[region, scale] + y * width + x
-    step = np.arange(SIZE)
-    return tiles.pixels[(corner[:, None] + step * width[:, None])[:, :, None] + step], region
+    height, width = np.array([[tile.shape[:2] for tile in scales] for scales in tiles])[region, scale].T
+    y, x = draws.below("y", height - SIZE + 1), draws.below("x", width - SIZE + 1)
+    places = zip(region, scale, y, x, strict=True)
+    return np.stack([tiles[r][s][j : j + SIZE, i : i + SIZE] for r, s, j, i in places]).transpose(0, 3, 1, 2), region
 
 
 def _enlarge_matrix(size: int) -> np.ndarray:
@@ -233,40 +196,27 @@ def _digit_bank(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         part = index[:cut] if split == "train" else index[cut:]
         chosen.append(part)
         counts.append(len(part))
-    return (
-        digits.images[np.concatenate(chosen)].astype(np.int64),
-        np.cumsum([0, *counts[:-1]]),
-        np.array(counts),
-    )
+    return digits.images[np.concatenate(chosen)].astype(np.int64), np.cumsum([0, *counts[:-1]]), np.array(counts)
 
 
 def _digits(split: str, labels: np.ndarray, draws: _Draws) -> np.ndarray:
     """Coverage uint8 (n, 32, 32): how opaque the digit's ink is at each pixel."""
     bank, first, counts = _digit_bank(split)
-    largest = DIGIT_SIZES[-1]
-    enlarged = np.zeros((len(DIGIT_SIZES), len(bank), largest + 1, largest + 1), dtype=np.uint8)
-    for index, size in enumerate(DIGIT_SIZES):
+    enlarged = []
+    for size in DIGIT_SIZES:
         weights = _enlarge_matrix(size)
         ink = weights @ bank @ weights.T
         # 3/2: interpolation thins the strokes; the full ink (16) of the scan is rarely reached in between.
         full = 16 * (2 * size) ** 2
-        enlarged[index, :, :size, :size] = np.minimum(ink * 255 * 3 // (2 * full), 255)
+        enlarged.append(np.minimum(ink * 255 * 3 // (2 * full), 255).astype(np.uint8))
     digit = first[labels] + draws.below("digit", counts[labels])
     row = draws.below("digit_size", len(DIGIT_SIZES))
-    room = SIZE - np.array(DIGIT_SIZES)[row] + 1
-    step = np.arange(SIZE)
-    # Outside the digit's square both indices point to its last row or column, which is zero.
-    down = step - draws.below("digit_y", room)[:, None]
-    across = step - draws.below("digit_x", room)[:, None]
-    down = np.where((down < 0) | (down > largest), largest, down)
-    across = np.where((across < 0) | (across > largest), largest, across)
-    return np.asarray(enlarged[row[:, None, None], digit[:, None, None], down[:, :, None], across[:, None, :]])
-
-
-def _unpack(packed: np.ndarray) -> np.ndarray:
-    """Packed RGB (n, 32, 32) -> uint16 (n, 3, 32, 32)."""
-    channels = [(packed >> np.uint32(shift)) & np.uint32(255) for shift in (0, 8, 16)]
-    return np.stack(channels, axis=1, dtype=np.uint16, casting="unsafe")
+    sizes = np.array(DIGIT_SIZES)[row]
+    y, x = draws.below("digit_y", SIZE - sizes + 1), draws.below("digit_x", SIZE - sizes + 1)
+    coverage = np.zeros((len(labels), SIZE, SIZE), dtype=np.uint8)
+    for k, (j, i, size) in enumerate(zip(y, x, sizes, strict=True)):
+        coverage[k, j : j + size, i : i + size] = enlarged[row[k]][digit[k]]
+    return coverage
 
 
 def _faded(rgb: np.ndarray, contrast: int) -> np.ndarray:

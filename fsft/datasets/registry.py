@@ -9,20 +9,18 @@ the path, what was expected, what was found, what to do.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fsft.datasets import tiny_imagenet
 from fsft.datasets.cifar import cifar100, download_cifar100, find_source
-from fsft.datasets.cub import cub200
-from fsft.datasets.fileset import IMAGE_SIZE, FileSet
+from fsft.datasets.fine_grained import CARS, CUB, DOGS, cub200, stanford_cars, stanford_dogs, unpack
 from fsft.datasets.imagefiles import image_folder
-from fsft.datasets.imageset import DataError, ImageSet, channel_statistics, problem
 from fsft.datasets.photodigits import photodigits
-from fsft.datasets.stanford import stanford_cars, stanford_dogs
-from fsft.datasets.tiny_imagenet import find_source as find_tiny_imagenet
-from fsft.datasets.tiny_imagenet import tiny_imagenet
+from fsft.datasets.reading import DataError, problem
+from fsft.datasets.sets import IMAGE_SIZE, FileSet, ImageSet, channel_statistics
 from fsft.runtime.files import in_checkout
 
 __all__ = [
@@ -33,20 +31,22 @@ __all__ = [
     "check_dataset",
     "download_cifar100",
     "load_dataset",
-    "load_files",
     "load_split",
+    "unpack",
 ]
 
 SPLITS = ("train", "test")
-NAMES = ("photodigits", "cifar100", "tiny-imagenet", "imagefolder:<path>", "cub200", "stanford-dogs", "stanford-cars")
-OPTIONS = {
+OPTIONS: dict[str, tuple[str, ...]] = {
     "photodigits": ("size", "seed", "background_correlation", "background_contrast"),
     "cifar100": (),
     "tiny-imagenet": ("classes",),
-    "imagefolder": ("image_size",),
+    "imagefolder:<path>": ("image_size",),
+    CUB: ("image_size",),
+    DOGS: ("image_size",),
+    CARS: ("image_size",),
 }
 # Too large for the memory: their images are decoded when they are needed, see fsft.datasets.stream.
-STREAMED = {"cub200": cub200, "stanford-dogs": stanford_dogs, "stanford-cars": stanford_cars}
+STREAMED: dict[str, Callable[[str, Path], FileSet]] = {CUB: cub200, DOGS: stanford_dogs, CARS: stanford_cars}
 
 
 def find_data(data_dir: str | os.PathLike[str]) -> Path:
@@ -66,90 +66,79 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
     Raises:
         DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
     """
-    return _load(name, split, find_data(data_dir), options)
-
-
-def load_files(
-    name: str, split: str, data_dir: str | os.PathLike[str] = "data", *, image_size: int = IMAGE_SIZE
-) -> FileSet:
-    """The ``split`` of ``cub200``, ``stanford-dogs`` or ``stanford-cars``: their images stay in files.
-
-    Networks see squares of ``image_size`` pixels, see :mod:`fsft.datasets.stream` for how they are cut.
-
-    Each is the official archive, unpacked (``fsft data unpack`` does it): ``CUB_200_2011/``, ``stanford-dogs/`` with
-    ``Images/``, ``Annotation/`` and the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``,
-    in ``data_dir``.
-
-    Raises:
-        DataError: the name or split is unknown, or the data is missing, incomplete or damaged.
-    """
-    if name not in STREAMED:
-        raise problem("data set", ", ".join(STREAMED), repr(name), "choose one of these")
-    if split not in SPLITS:
-        raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
-    if not isinstance(image_size, int) or image_size < 1:
-        raise problem(name, "image_size to be a positive integer", repr(image_size), "choose one")
-    return replace(STREAMED[name](split, find_data(data_dir)), image_size=image_size)
+    if name in STREAMED:
+        raise problem(name, "a data set that fits into memory", "one that streams", "use load_split")
+    return _load(name, split, data_dir, options)
 
 
 def load_split(
     name: str, split: str, data_dir: str | os.PathLike[str] = "data", /, **options: Any
 ) -> ImageSet | FileSet:
-    """What a recipe trains or tests on: :func:`load_files` for the streamed data sets, else :func:`load_dataset`."""
-    if name not in STREAMED:
-        return _load(name, split, find_data(data_dir), options)
-    _check_options(name, options, ("image_size",))
-    return load_files(name, split, data_dir, **options)
+    """What a recipe trains or tests on: what :func:`load_dataset` gives, or one of the sets whose images stay in files.
+
+    These are ``cub200``, ``stanford-dogs`` and ``stanford-cars``, with the option ``image_size`` (224), the side of the
+    squares that networks see; :mod:`fsft.datasets.stream` says how they are cut. Each is the official archive, unpacked
+    (``fsft data unpack`` does it) in ``data_dir``: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``,
+    ``Annotation/`` and the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``.
+
+    Raises:
+        DataError: as :func:`load_dataset`.
+    """
+    return _load(name, split, data_dir, options)
 
 
-def _load(name: str, split: str, data_dir: Path, options: dict[str, Any], *, fresh: bool = False) -> ImageSet:
-    kind, _, place = name.partition(":")
-    if name in STREAMED:
-        raise problem(name, "a data set that fits into memory", "one that streams", "use load_files")
-    if kind not in OPTIONS or (kind == "imagefolder") != bool(place):
-        raise problem("data set", ", ".join(NAMES), repr(name), "choose one of these")
+def _load(name: str, split: str, data_dir: str | os.PathLike[str], options: dict[str, Any], **checks: bool) -> Any:
+    """A set by name; ``checks`` are ``fresh``, which reads no cached copy, and ``strict``, which leaves no file out."""
+    kind, colon, place = name.partition(":")
+    known = OPTIONS.get(f"{kind}:<path>" if place else name)
+    if known is None or (colon and not place):
+        raise problem("data set", ", ".join(OPTIONS), repr(name), "choose one of these")
     if split not in SPLITS:
         raise problem(name, "split 'train' or 'test'", repr(split), "choose one of these")
-    _check_options(name, options, OPTIONS[kind])
-    if kind == "photodigits":
-        return photodigits(split, **options)
-    if kind == "cifar100":
-        return cifar100(split, data_dir, fresh=fresh)
-    if kind == "tiny-imagenet":
-        return tiny_imagenet(split, data_dir, fresh=fresh, **options)
-    return image_folder(Path(place), split, data_dir, fresh=fresh, **options)
-
-
-def _check_options(name: str, options: Iterable[str], known: Sequence[str]) -> None:
     for option in options:
         if option not in known:
             expected = f"the options {', '.join(known)}" if known else "no options"
             raise problem(name, expected, f"the unknown option {option!r}", "leave it out")
+    folder = find_data(data_dir)
+    if kind == "photodigits":
+        return photodigits(split, **options)
+    if kind == "cifar100":
+        return cifar100(split, folder, **checks)
+    if kind == "tiny-imagenet":
+        return tiny_imagenet.tiny_imagenet(split, folder, fresh=checks.get("fresh", False), **options)
+    if kind == "imagefolder":
+        return image_folder(Path(place), split, folder, **options, **checks)
+    size = options.get("image_size", IMAGE_SIZE)
+    if not isinstance(size, int) or size < 1:
+        raise problem(name, "image_size to be a positive integer", repr(size), "choose one")
+    return replace(STREAMED[name](split, folder), image_size=size)
 
 
-def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data") -> str:
+def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data", *, strict: bool = False) -> str:
     """Read every image of both splits from its file, not from the cache, and report what is there.
 
     Raises:
-        DataError: something is missing, incomplete or damaged.
+        DataError: something is missing, incomplete or damaged; with ``strict`` also, if a file in a class folder is not
+            read.
     """
-    if name in STREAMED:
-        return "\n".join([name, *(line for split in SPLITS for line in load_files(name, split, data_dir).report())])
-    lines, folder = [name], find_data(data_dir)
-    if name == "cifar100":
-        lines = [f"{name}, read from {find_source(folder)}"]
-    elif name == "tiny-imagenet":
-        lines = [f"{name}, read from {find_tiny_imagenet(folder)}"]
+    find = {"cifar100": find_source, "tiny-imagenet": tiny_imagenet.find_source}.get(name)
+    lines = [name if find is None else f"{name}, read from {find(find_data(data_dir))}"]
     for split in SPLITS:
-        data = _load(name, split, folder, {}, fresh=True)
+        data = _load(name, split, data_dir, {}, fresh=True, strict=strict)
         counts = data.labels.bincount(minlength=data.num_classes)
-        mean, std = channel_statistics(data.images)
-        _, channels, height, width = data.images.shape
+        classes = f"{data.num_classes} classes, {int(counts.min())} to {int(counts.max())} per class"
+        if isinstance(data, FileSet):
+            extents = data.extents()
+            size = " by ".join(f"{low} to {high}" for low, high in zip(extents.min(0), extents.max(0), strict=True))
+            lines += [
+                f"{split}: {len(data):,} images of {size} pixels, {classes}",
+                f"  SHA-256 of the list {data.sha256}",
+            ]
+            continue
         lines += [
-            f"{split}: {len(data):,} images of {channels}x{height}x{width}, {data.num_classes} classes, "
-            f"{int(counts.min())} to {int(counts.max())} per class",
+            f"{split}: {len(data):,} images of {'x'.join(map(str, data.images.shape[1:]))}, {classes}",
             f"  SHA-256 {data.sha256}",
-            f"  channel mean {', '.join(f'{value:.8f}' for value in mean.tolist())}",
-            f"  channel std  {', '.join(f'{value:.8f}' for value in std.tolist())}",
         ]
+        for what, values in zip(("mean", "std "), channel_statistics(data.images), strict=True):
+            lines.append(f"  channel {what} {', '.join(f'{value:.8f}' for value in values.tolist())}")
     return "\n".join(lines)

@@ -21,12 +21,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from fsft.datasets.fileset import FileSet
-from fsft.datasets.imageset import DataError, ImageSet
+from fsft.datasets.reading import DataError
+from fsft.datasets.sets import FileSet, ImageSet
 
 RESIZED = 256
 # As a part of SeedSequence's key; the streams of fsft.augment have keys of two numbers, so nothing can coincide.
 STREAM = 7
+
+
+class WorkerLostError(OSError):
+    """A process that decodes images has died."""
 
 
 def image_seed(seed: int, epoch: int, index: int) -> int:
@@ -89,6 +93,7 @@ def batches(
 
     Raises:
         DataError: an image cannot be read.
+        WorkerLostError: a worker has died.
     """
     if workers is None:
         workers = min(8, max(0, (os.cpu_count() or 1) - 1))
@@ -101,10 +106,32 @@ def batches(
         pin_memory=torch.device(device).type == "cuda",
         generator=torch.Generator(),  # of its own: the loader draws a seed that nobody uses
     )
-    for images, labels in loader:
-        if isinstance(images, DataError):
-            raise images
-        yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+    try:
+        for images, labels in loader:
+            if isinstance(images, DataError):
+                raise images
+            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+    except (RuntimeError, OSError) as error:
+        lost = worker_lost(error)
+        if lost is None:
+            raise
+        raise lost from None
+
+
+def worker_lost(error: Exception) -> WorkerLostError | None:
+    """What to say of an error by which PyTorch tells that a worker has died; None if it tells something else.
+
+    PyTorch raises it wherever the main process is, which need not be in :func:`batches`.
+    """
+    text, signs = str(error), ("exited unexpectedly", "killed by signal", "shared memory")
+    if "DataLoader worker" not in text or not any(sign in text for sign in signs):
+        return None
+    why = text.splitlines()[0].rstrip(". ")
+    return WorkerLostError(
+        f"expected processes that decode images, found one dead ({why}), as happens where the memory or the shared "
+        "memory (/dev/shm) is too small: run the same command again with --workers 0 or fewer workers, and it goes on "
+        "from its last checkpoint"
+    )
 
 
 def as_shown(data: ImageSet | FileSet) -> ImageSet:
@@ -127,20 +154,14 @@ def as_shown(data: ImageSet | FileSet) -> ImageSet:
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         pixels, boxes = zip(*pool.map(cut, range(len(data))), strict=True)
-    return ImageSet(
-        name=data.name,
-        split=data.split,
-        images=torch.stack(pixels),
-        labels=data.labels,
-        classes=data.classes,
-        sha256=data.sha256,
-        boxes=torch.cat([box.as_subclass(Tensor) for box in boxes]),
-    )
+    edges = torch.cat([box.as_subclass(Tensor) for box in boxes])
+    return ImageSet(data.name, data.split, torch.stack(pixels), data.labels, data.classes, data.sha256, boxes=edges)
 
 
 def _leave_the_group(worker: int) -> None:
     """Ctrl-C and ``kill`` signal a whole process group, but workers must live until the run has saved its state."""
-    os.setpgid(0, 0)
+    if hasattr(os, "setpgid"):  # Windows has no such groups
+        os.setpgid(0, 0)
 
 
 def _collate(items: list[tuple[Tensor | DataError, int]]) -> tuple[Tensor | DataError, Tensor]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import cifar_miniature
 import fine_grained
 import pytest
-import test_tiny_imagenet
+import tiny_imagenet_miniature
 
 from fsft.catalog import recipes
 from fsft.cli.main import main
-from fsft.datasets import tiny_imagenet
 from fsft.evidence import paper
 from fsft.recipe import FINE_GRAINED
 
@@ -19,7 +18,7 @@ def data_dir(tmp_path_factory):
     """All five data sets in one folder, each with two or three classes."""
     folder = tmp_path_factory.mktemp("data")
     cifar_miniature.write_folder(folder, cifar_miniature.official_files())
-    test_tiny_imagenet.write(folder)
+    tiny_imagenet_miniature.write(folder)
     for write in fine_grained.WRITERS.values():
         write(folder)
     return folder
@@ -29,8 +28,7 @@ def data_dir(tmp_path_factory):
 def test_every_recipe_trains_two_steps(name, data_dir, tmp_path, monkeypatch, capsys):
     cifar_miniature.declare_official(monkeypatch, cifar_miniature.official_files())
     fine_grained.declare_official(monkeypatch)
-    monkeypatch.setattr(tiny_imagenet, "NUM_CLASSES", len(test_tiny_imagenet.WNIDS))
-    monkeypatch.setattr(tiny_imagenet, "PER_CLASS", test_tiny_imagenet.PER_CLASS)
+    tiny_imagenet_miniature.declare_official(monkeypatch)
     monkeypatch.chdir(tmp_path)
     smaller = ["--batch-size", "1"]
     if recipes[name].dataset in FINE_GRAINED:

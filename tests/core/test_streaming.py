@@ -13,8 +13,8 @@ from fsft import evaluate, predict_all, train
 from fsft.batches import decoded_images, draws_of_step, epoch_draws, finished_batch
 from fsft.catalog import recipes
 from fsft.checkpoint import load_state
-from fsft.datasets.fileset import file_set
-from fsft.datasets.registry import DataError, load_files, load_split
+from fsft.datasets.registry import DataError, load_split
+from fsft.datasets.sets import file_set
 from fsft.datasets.stream import Samples, evaluation_transform
 from fsft.loop import TrainingStoppedError
 from fsft.training import load_weights, recipe_data
@@ -140,11 +140,11 @@ def test_the_recipe_decides_the_size(tmp_path, monkeypatch):
     write_cub(tmp_path)
     paper = recipes["table4/cub200/fsft"]
     assert [data.image_size for data in recipe_data(paper, tmp_path)] == [224, 224]
-    assert load_files("cub200", "train", tmp_path).image_size == 224
+    assert load_split("cub200", "train", tmp_path).image_size == 224
     small = paper.reduced(dataset_options=(("image_size", 64),), images_per_class=1)
     data, test = recipe_data(small, tmp_path)
     assert (data.image_size, test.image_size, len(data)) == (64, 64, 2)
     with pytest.raises(DataError, match=r"expected the options image_size, found the unknown option 'classes'"):
         load_split("cub200", "train", tmp_path, classes="available")
     with pytest.raises(DataError, match="expected image_size to be a positive integer, found 0"):
-        load_files("cub200", "train", tmp_path, image_size=0)
+        load_split("cub200", "train", tmp_path, image_size=0)

@@ -1,9 +1,14 @@
-"""CIFAR-100 from intact sources and from damaged class-folder trees; the real data where it is."""
+"""CIFAR-100 from its archive, its folder and a class-folder tree; hostile, downloaded, and real where it is."""
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import os
 import pickle
+import struct
+import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +17,8 @@ import torch
 from cifar_miniature import (
     CLASSES,
     PER_CLASS,
-    REMEDY,
     declare_official,
-    error_of_loading,
+    expected,
     official_files,
     pack,
     python2_pickle,
@@ -24,9 +28,9 @@ from cifar_miniature import (
 )
 from PIL import Image
 
-from fsft.datasets import cifar, cifar_archive, imagefiles
-from fsft.datasets.cifar_archive import ARCHIVE, ARCHIVE_BYTES, FOLDER, MD5
-from fsft.datasets.registry import channel_statistics, check_dataset, load_dataset
+from fsft.datasets import cifar
+from fsft.datasets.cifar import ARCHIVE, FOLDER, MD5
+from fsft.datasets.registry import DataError, channel_statistics, check_dataset, download_cifar100, load_dataset
 
 
 @pytest.fixture
@@ -36,121 +40,111 @@ def miniature(monkeypatch):
 
 
 @pytest.fixture
-def trusted_tree(miniature, tmp_path, monkeypatch):
-    """A data folder that holds an intact class-folder tree."""
-    write_folder(tmp_path / "reference", official_files())
-    fingerprints = {split: load_dataset("cifar100", split, tmp_path / "reference").sha256 for split in PER_CLASS}
-    monkeypatch.setattr(cifar, "SHA256", fingerprints)
-    write_tree(tmp_path / "data")
-    return tmp_path / "data"
-
-
-# Intact data
+def tree(miniature, tmp_path):
+    """The training images of an intact class-folder tree."""
+    write_tree(tmp_path)
+    return tmp_path / "cifar100" / "train"
 
 
 def test_the_miniature_is_what_numpy_reads():
     for split in PER_CLASS:
-        expected = split_fields(split)
-        read = pickle.loads(python2_pickle(expected), encoding="bytes")
-        np.testing.assert_array_equal(read.pop(b"data"), expected.pop(b"data"))
-        assert read == expected
+        written = split_fields(split)
+        read = pickle.loads(python2_pickle(written), encoding="bytes")
+        np.testing.assert_array_equal(read.pop(b"data"), written.pop(b"data"))
+        assert read == written
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_archive_folder_and_tree_give_the_same_data_in_the_canonical_order(split, trusted_tree, tmp_path):
-    fields = split_fields(split)
-    stems = [name.decode()[:-4] for name in fields[b"filenames"]]
-    order = sorted(range(len(stems)), key=lambda index: (fields[b"fine_labels"][index], stems[index]))
-    expected = torch.from_numpy(fields[b"data"].reshape(-1, 3, 32, 32)[order])
-    (tmp_path / "packed").mkdir()
-    (tmp_path / "packed" / ARCHIVE).write_bytes(pack(official_files()))
+def test_archive_folder_and_tree_give_the_same_data_in_the_canonical_order(split, miniature, tmp_path):
+    write_folder(tmp_path / "folder", official_files())
+    write_tree(tmp_path / "png")
     write_tree(tmp_path / "webp", ".webp")
-    sets = [load_dataset("cifar100", split, tmp_path / source) for source in ("packed", "reference", "data", "webp")]
-    for data in sets:
-        assert torch.equal(data.images, expected)
-        assert data.labels.tolist() == sorted(fields[b"fine_labels"])
-        assert data.classes == CLASSES
-        assert data.sha256 == sets[0].sha256
-    assert os.listdir(tmp_path / "packed" / ".fsft-cache") == [f"cifar100-{split}.npz"]
-    assert sorted(os.listdir(tmp_path / "packed")) == [".fsft-cache", ARCHIVE]
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / ARCHIVE).write_bytes(pack(official_files()))
+    for source in ("folder", "png", "webp", "archive"):
+        data = load_dataset("cifar100", split, tmp_path / source)
+        assert torch.equal(data.images, expected(split).images)
+        assert torch.equal(data.labels, expected(split).labels)
+        assert (data.classes, data.sha256) == (CLASSES, expected(split).sha256)
+    assert sorted(os.listdir(tmp_path / "archive")) == [".fsft-cache", ARCHIVE], "nothing is unpacked"
+    (tmp_path / "png" / ARCHIVE).write_bytes(b"\x1f\x8b")
+    with pytest.raises(DataError, match=r"bytes, found 2 \(a download that was cut off\); run `fsft data download"):
+        load_dataset("cifar100", split, tmp_path / "png")  # a damaged archive is not replaced by the tree
 
 
 def test_column_major_pixels_are_read_too(tmp_path, monkeypatch):
-    files = official_files()
-    files["train"] = python2_pickle(split_fields("train", fortran=True))
+    files = {**official_files(), "train": python2_pickle(split_fields("train", fortran=True))}
     declare_official(monkeypatch, files)
-    write_folder(tmp_path / "columns", files)
-    declare_official(monkeypatch, official_files())
-    write_folder(tmp_path / "rows", official_files())
-    rows = load_dataset("cifar100", "train", tmp_path / "rows")
-    declare_official(monkeypatch, files)
-    assert load_dataset("cifar100", "train", tmp_path / "columns").sha256 == rows.sha256
+    write_folder(tmp_path, files)
+    assert load_dataset("cifar100", "train", tmp_path).sha256 == expected("train").sha256
 
 
 def test_cached_archives_are_not_read_again(miniature, tmp_path, monkeypatch):
     (tmp_path / ARCHIVE).write_bytes(pack(official_files()))
-    first = load_dataset("cifar100", "train", tmp_path)
-    monkeypatch.setattr(cifar, "read_archive", lambda *_: pytest.fail("read although it is cached"))
-    assert load_dataset("cifar100", "train", tmp_path).sha256 == first.sha256
+    load_dataset("cifar100", "train", tmp_path)
+    monkeypatch.setattr(cifar, "_from_archive", lambda *_: pytest.fail("read although it is cached"))
+    assert load_dataset("cifar100", "train", tmp_path).sha256 == expected("train").sha256
 
 
-def test_check_names_the_source(trusted_tree):
-    report = check_dataset("cifar100", trusted_tree)
-    assert f"read from {trusted_tree / 'cifar100'}" in report
-    assert "train: 9 images of 3x32x32, 3 classes, 3 to 3 per class" in report
-    assert "test: 6 images" in report
+def test_a_consistent_cache_of_other_pixels_is_not_believed(miniature, tmp_path, capsys):
+    """Pixels, labels and the fingerprint in the copy agree, but the data set's fingerprint is known."""
+    (tmp_path / ARCHIVE).write_bytes(pack(official_files()))
+    load_dataset("cifar100", "train", tmp_path)
+    path = tmp_path / ".fsft-cache" / "cifar100-train.npz"
+    good = expected("train")
+    altered = good.altered(images=255 - good.images)
+    with np.load(path) as arrays:
+        header = str(arrays["header"]).replace(good.sha256, altered.sha256)
+    np.savez(path, header=np.array(header), images=altered.images.numpy(), labels=altered.labels.numpy())
+    assert torch.equal(load_dataset("cifar100", "train", tmp_path).images, good.images)
+    assert f"expected SHA-256 {good.sha256}, found {altered.sha256}" in capsys.readouterr().err
 
 
-# Damaged class-folder trees
+def test_check_names_the_source(tree, tmp_path):
+    report = check_dataset("cifar100", tmp_path)
+    assert f"read from {tmp_path / 'cifar100'}" in report
+    assert "train: 9 images of 3x32x32, 3 classes, 3 to 3 per class" in report and "test: 6 images" in report
 
 
-def tree_class_missing(train):
-    for file in (train / "bear").iterdir():
-        file.unlink()
-    (train / "bear").rmdir()
-    return "bear: expected 3 images of class 'bear', found no such class"
+def test_where_nothing_is(tmp_path):
+    for place, found in (("data", "a folder, found nothing"), (".", f"{ARCHIVE}, {FOLDER}/ or cifar100/ in it, found")):
+        with pytest.raises(DataError, match=f"expected {found}.*; run `fsft data download cifar100`"):
+            load_dataset("cifar100", "train", tmp_path / place)
+    (tmp_path / "data").write_text("")
+    with pytest.raises(DataError, match=r"expected a folder, found a file in place of a folder; run"):
+        load_dataset("cifar100", "train", tmp_path / "data")
 
 
-def tree_half_unpacked(train):
-    next((train / "bear").iterdir()).unlink()
-    return "bear: expected 3 images of class 'bear', found 2"
+# Damages of the whole; those of single files are in test_damages.py.
 
 
-def tree_one_too_many(train):
+def a_class_missing(train):
+    (train / "bear").rename(train.parent / "bear")
+    return "train: expected the folders of 3 classes, found 2"
+
+
+def one_too_many(train):
     Image.new("RGB", (32, 32)).save(train / "bear" / "extra.png")
-    return "bear: expected 3 images of class 'bear', found 4"
+    return "bear: expected 3 images, found 4"
 
 
-def tree_other_class(train):
+def another_class(train):
     (train / "yak").mkdir()
-    Image.new("RGB", (32, 32)).save(train / "yak" / "yak.png")
-    return "yak: expected 0 images of class 'yak', found 1"
+    return "train: expected the folders of 3 classes, found 4"
 
 
-def tree_renamed_class(train):
+def a_class_renamed(train):
     (train / "worm").rename(train / "wyrm")
-    return "worm: expected 3 images of class 'worm', found no such class"
+    return "train: expected CIFAR-100's images"
 
 
-def tree_not_an_image(train):
-    file = next((train / "bear").iterdir())
-    file.write_text("<html>")
-    return f"{file.name}: expected an image file, found one that cannot be read"
-
-
-def tree_truncated_image(train):
-    file = next((train / "bear").iterdir())
-    file.write_bytes(file.read_bytes()[:-500])
-    return f"{file.name}: expected an image file, found one that cannot be read"
-
-
-def tree_wrong_size(train):
+def another_size(train):
     file = next((train / "bear").iterdir())
     Image.new("RGB", (64, 48)).save(file)
     return f"{file.name}: expected an image of 32x32 pixels, found 64x48"
 
 
-def tree_other_pixels(train):
+def one_bit(train):
     file = next((train / "bear").iterdir())
     pixels = np.array(Image.open(file))
     pixels[31, 31, 2] ^= 1
@@ -158,118 +152,226 @@ def tree_other_pixels(train):
     return "train: expected CIFAR-100's images"
 
 
-def tree_images_of_two_classes_swapped(train):
-    first, second = (sorted((train / name).iterdir())[0] for name in ("apple", "bear"))
-    content = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    second.write_bytes(content)
+def two_classes_exchanged(train):
+    (train / "bear").rename(train / "x")
+    (train / "apple").rename(train / "bear")
+    (train / "x").rename(train / "apple")
     return "train: expected CIFAR-100's images"
 
 
-def tree_file_for_a_folder(train):
-    train.rename(train.with_name("old"))
-    train.write_text("")
-    return "train: expected a folder, found a file"
-
-
-def tree_no_split(train):
+def no_split(train):
     train.rename(train.with_name("old"))
     return "train: expected a folder, found nothing"
 
 
-def tree_empty(train):
+def no_class(train):
     train.rename(train.with_name("old"))
     train.mkdir()
     return "train: expected one folder per class, found none"
 
 
-TREE_DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("tree_")]
+@pytest.mark.parametrize(
+    "damage",
+    [
+        a_class_missing,
+        one_too_many,
+        another_class,
+        a_class_renamed,
+        another_size,
+        one_bit,
+        two_classes_exchanged,
+        no_split,
+        no_class,
+    ],
+)
+def test_damaged_tree(damage, tree, tmp_path):
+    found = damage(tree)
+    with pytest.raises(DataError) as error:
+        load_dataset("cifar100", "train", tmp_path)
+    assert str(error.value).startswith(str(tmp_path / "cifar100")) and found in str(error.value)
+    assert str(error.value).endswith("; run `fsft data download cifar100`")
+    assert not (tmp_path / ".fsft-cache").exists()
+    load_dataset("cifar100", "test", tmp_path)
 
 
-@pytest.mark.parametrize("damage", TREE_DAMAGES, ids=lambda damage: damage.__name__)
-def test_damaged_tree(damage, trusted_tree):
-    expected = damage(trusted_tree / "cifar100" / "train")
-    message = error_of_loading("train", trusted_tree)
-    assert message.startswith(str(trusted_tree / "cifar100"))
-    assert expected in message
-    assert REMEDY in message
-    assert not (trusted_tree / ".fsft-cache").exists()
-    load_dataset("cifar100", "test", trusted_tree)
+def test_nothing_is_unpickled_before_it_was_checked(miniature, tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar._Unpickler, "load", lambda *_: pytest.fail("unpickled before it was checked"))
+    content = bytearray(pack(official_files()))
+    content[-9] ^= 1
+    (tmp_path / ARCHIVE).write_bytes(content)
+    with pytest.raises(DataError, match="expected the official file with MD5"):
+        load_dataset("cifar100", "train", tmp_path)
+    (tmp_path / ARCHIVE).unlink()
+    files = official_files()
+    write_folder(tmp_path, {**files, "meta": files["meta"][:-1] + b"x"})
+    with pytest.raises(DataError, match="meta: expected the official file with MD5"):
+        load_dataset("cifar100", "train", tmp_path)
 
 
-def test_a_damaged_archive_is_not_replaced_by_the_tree(trusted_tree):
-    (trusted_tree / ARCHIVE).write_bytes(b"\x1f\x8b")
-    assert "cut off" in error_of_loading("train", trusted_tree)
+def link_to(target: str) -> tarfile.TarInfo:
+    link = tarfile.TarInfo(f"{FOLDER}/train")
+    link.type, link.linkname = tarfile.SYMTYPE, target
+    return link
 
 
-# The data folder itself
+@pytest.mark.parametrize("kind", ["no member", "link", "link to a member", "not a tar"])
+def test_an_archive_with_the_right_checksum_and_the_wrong_content(kind, tmp_path, monkeypatch):
+    files: dict = official_files()
+    secret = tmp_path / "secret"
+    secret.write_bytes(files["train"])
+    contents = {
+        "no member": {"meta": files["meta"]},
+        "link": {"meta": files["meta"], "train": link_to(str(secret))},
+        "link to a member": {"meta": files["meta"], "real": files["train"], "train": link_to("real")},
+    }
+    archive = pack(contents[kind]) if kind in contents else b"\x1f\x8bnonsense"
+    declare_official(monkeypatch, files, archive)
+    (tmp_path / ARCHIVE).write_bytes(archive)
+    with pytest.raises(DataError, match=f"expected {FOLDER}/train and meta in it"):
+        load_dataset("cifar100", "train", tmp_path)
 
 
-def test_missing_data_folder(tmp_path):
-    message = error_of_loading("train", tmp_path / "data")
-    assert message == f"{tmp_path / 'data'}: expected a folder, found nothing; {REMEDY}"
+class Hostile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
 
 
-def test_empty_data_folder(tmp_path):
-    message = error_of_loading("train", tmp_path)
-    assert message.startswith(
-        f"{tmp_path}: expected {ARCHIVE}, {FOLDER}/ or cifar100/ in it, found none of them; {REMEDY}"
-    )
+@pytest.mark.parametrize(
+    "payload",
+    [
+        lambda canary: pickle.dumps(Hostile(canary)),
+        lambda canary: pickle.dumps({b"data": Hostile(canary)}, protocol=0),
+        lambda canary: b"cbuiltins\nexec\n(X" + struct.pack("<i", 5) + b"1 / 0tR.",
+        lambda canary: b"cnumpy\nload\n(S'x'\ntR.",
+        lambda canary: b"cnumpy.core.multiarray\n_reconstruct.__globals__\n.",
+        lambda canary: b"\x80\x04\x95",
+        lambda canary: b"I1\n.",
+        lambda canary: python2_pickle({**split_fields("train"), b"data": np.zeros((9, 3071), dtype=np.uint8)}),
+        lambda canary: python2_pickle({**split_fields("train"), b"data": np.full((9, 3072), 0.5, dtype=np.float32)}),
+        lambda canary: python2_pickle({**split_fields("train"), b"fine_labels": [0, 1, -1] * 3}),
+        lambda canary: python2_pickle({**split_fields("train"), b"filenames": None}),
+    ],
+    ids=["reduce", "nested", "exec", "load", "dotted", "truncated", "number", "width", "float", "labels", "names"],
+)
+def test_a_hostile_pickle_is_not_executed_even_with_the_right_checksum(payload, tmp_path, monkeypatch):
+    canary = tmp_path / "canary"
+    files = {**official_files(), "train": payload(canary)}
+    declare_official(monkeypatch, files)
+    write_folder(tmp_path, files)
+    with pytest.raises(DataError, match=r"expected the fields of CIFAR-100's python version, found .*; run") as error:
+        load_dataset("cifar100", "train", tmp_path)
+    assert "\n" not in str(error.value) and not canary.exists()
 
 
-def test_a_file_for_the_data_folder(tmp_path):
-    (tmp_path / "data").write_text("")
-    assert "expected a folder, found a file" in error_of_loading("train", tmp_path / "data")
+# The download
 
 
-def test_a_folder_for_the_archive_and_a_file_for_the_folder(tmp_path):
-    (tmp_path / ARCHIVE).mkdir()
-    assert f"{ARCHIVE}: expected a file of the official archive, found a folder" in error_of_loading("train", tmp_path)
-    (tmp_path / ARCHIVE).rmdir()
-    (tmp_path / FOLDER).write_text("")
-    assert "found a file in place of its folder" in error_of_loading("train", tmp_path)
+class Site(http.server.BaseHTTPRequestHandler):
+    """Serves ``content`` and claims that it has ``length`` bytes."""
+
+    content, length = b"", 0
+
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.content else 404)
+        self.send_header("Content-Length", str(self.length))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_) -> None:
+        pass
 
 
-@pytest.mark.parametrize("refused", ["folder", "archive"])
-def test_no_permission(refused, miniature, tmp_path, monkeypatch):
-    (tmp_path / ARCHIVE).write_bytes(pack(official_files()))
+@pytest.fixture
+def site(monkeypatch, miniature):
+    """A server on this machine in place of the official site."""
+    from torchvision.datasets import CIFAR100
 
-    def refuse(path, *_):
-        raise PermissionError(13, "Permission denied", str(path))
+    archive = pack(official_files())
+    monkeypatch.setattr(Site, "content", archive)
+    monkeypatch.setattr(Site, "length", len(archive))
+    monkeypatch.setenv("no_proxy", "*")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        monkeypatch.setattr(CIFAR100, "url", f"http://127.0.0.1:{server.server_port}/{ARCHIVE}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield Site
+        server.shutdown()
+        thread.join()
 
-    if refused == "folder":
-        monkeypatch.setattr(imagefiles.os, "scandir", refuse)
+
+@pytest.mark.parametrize("there", ["nothing", "half", "a sparse terabyte"])
+def test_download(there, site, tmp_path, monkeypatch):
+    target = tmp_path / "new" / ARCHIVE
+    if there != "nothing":
+        target.parent.mkdir()
+        for path in (target, target.with_name(f"{ARCHIVE}.part")):
+            path.write_bytes(b"half of it")
+            if there == "a sparse terabyte":
+                os.truncate(path, 2**40)
+    assert download_cifar100(target.parent) == target
+    assert os.listdir(target.parent) == [ARCHIVE] and target.read_bytes() == site.content
+    # The second time it is found to be complete, and not fetched again.
+    monkeypatch.setattr(site, "content", b"")
+    assert download_cifar100(target.parent) == target
+
+
+@pytest.mark.parametrize("trouble", ["wrong bytes", "cut off", "not there", "no folder"])
+def test_a_failed_download_leaves_no_archive(site, tmp_path, trouble, monkeypatch):
+    target = tmp_path / "data"
+    if trouble == "no folder":
+        target.write_text("a file in its place")
     else:
-        monkeypatch.setattr(cifar_archive, "open", refuse, raising=False)
-    assert "found no permission; change its permissions" in error_of_loading("train", tmp_path)
+        content = {"wrong bytes": b"<html>" + site.content[6:], "cut off": site.content[:-100], "not there": b""}
+        monkeypatch.setattr(site, "content", content[trouble])
+    with pytest.raises(DataError, match=r"expected the archive from .*, found .* again"):
+        download_cifar100(target)
+    assert not (target / ARCHIVE).exists()
 
 
 # The real data
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_real_cifar100(split):
+def real(split):
     data_dir = Path(os.environ.get("FSFT_DATA", Path(__file__).parents[2] / "data"))
     if not any((data_dir / name).exists() for name in (ARCHIVE, FOLDER, cifar.TREE)):
         pytest.skip(f"CIFAR-100 is not in {data_dir}; set FSFT_DATA to the folder that has it")
-    data = load_dataset("cifar100", split, data_dir)
+    return load_dataset("cifar100", split, data_dir)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_real_cifar100(split):
+    data = real(split)
     assert data.sha256 == cifar.SHA256[split]
     assert data.images.shape == ({"train": 50_000, "test": 10_000}[split], 3, 32, 32)
     if split == "train":
-        mean, std = channel_statistics(data.images)
         published = ([0.50707516, 0.48654887, 0.44091784], [0.26733429, 0.25643846, 0.27615047])
-        assert [round(value, 8) for value in mean.tolist()] == published[0]
-        assert [round(value, 8) for value in std.tolist()] == published[1]
+        found = channel_statistics(data.images)
+        assert tuple([round(value, 8) for value in values.tolist()] for values in found) == published
+
+
+def test_the_duplicates_that_the_page_of_gaps_names():
+    """Ten test images are training images, byte for byte, six of them under another label."""
+    train, test = real("train"), real("test")
+    labels: dict[bytes, set[int]] = {}
+    for image, label in zip(train.images, train.labels.tolist(), strict=True):
+        labels.setdefault(hashlib.sha256(image.numpy()).digest(), set()).add(label)
+    twins = [labels.get(hashlib.sha256(image.numpy()).digest()) for image in test.images]
+    found = [label in twin for twin, label in zip(twins, test.labels.tolist(), strict=True) if twin]
+    assert (len(found), found.count(False)) == (10, 6)
+    page = (Path(__file__).parents[2] / "book" / "paper-gaps.md").read_text()
+    assert "Ten of CIFAR-100's 10,000 test images" in page and "six of them under another label" in page
 
 
 def test_official_constants():
-    assert len(cifar.CLASSES) == len(set(cifar.CLASSES)) == 100
-    assert list(cifar.CLASSES) == sorted(cifar.CLASSES)
-    assert cifar.PER_CLASS == {"train": 500, "test": 100}
-    assert ARCHIVE_BYTES == 169_001_437
     from torchvision.datasets import CIFAR100
 
+    assert (cifar.NUM_CLASSES, cifar.PER_CLASS, cifar.ARCHIVE_BYTES) == (100, {"train": 500, "test": 100}, 169_001_437)
     assert MD5[ARCHIVE] == CIFAR100.tgz_md5
-    assert CIFAR100.train_list == [["train", MD5["train"]]]
-    assert CIFAR100.test_list == [["test", MD5["test"]]]
+    assert [*CIFAR100.train_list, *CIFAR100.test_list] == [[split, MD5[split]] for split in ("train", "test")]
     assert CIFAR100.meta["md5"] == MD5["meta"]

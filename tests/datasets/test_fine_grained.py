@@ -1,86 +1,86 @@
-"""CUB-200-2011, Stanford Dogs and Stanford Cars from miniatures in the official layouts."""
+"""CUB-200-2011, Stanford Dogs and Stanford Cars from miniatures in the official layouts, unpacked and packed."""
 
 from __future__ import annotations
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
-from fine_grained import WRITERS, annotation, cells
-from fine_grained import declare_official as declare
+from fine_grained import MEMBERS, WRITERS, annotation, cells, declare_archives, declare_official, pack
 from scipy.io import loadmat, savemat
 
-from fsft.datasets.registry import DataError, check_dataset, load_dataset, load_files
+from fsft.cli.main import main
+from fsft.datasets.fine_grained import unpack
+from fsft.datasets.registry import DataError, check_dataset, load_dataset, load_split
 
 NAMES = tuple(WRITERS)
 
 
 @pytest.fixture
 def roots(tmp_path, monkeypatch):
-    declare(monkeypatch)
+    declare_official(monkeypatch)
     return {name: write(tmp_path) for name, write in WRITERS.items()}
 
 
 def error_of_loading(name, data_dir, split="train") -> str:
     with pytest.raises(DataError) as error:
-        load_files(name, split, data_dir)
+        load_split(name, split, data_dir)
     message = str(error.value)
     assert "\n" not in message and ": expected " in message and ", found " in message
     return message
 
 
 def test_cub_follows_its_split_file(roots, tmp_path):
-    train, test = load_files("cub200", "train", tmp_path), load_files("cub200", "test", tmp_path)
+    train, test = load_split("cub200", "train", tmp_path), load_split("cub200", "test", tmp_path)
     assert [name[-5:] for name in train.names] == ["5.jpg", "9.jpg", "3.jpg"]
     assert (train.labels.tolist(), test.labels.tolist()) == ([0, 0, 1], [0, 1, 1])
     assert train.classes == ("Sooty Albatross", "Wren")
     # x, y, width, height in the file.
     assert train.boxes.tolist() == [[0, 2, 10.5, 22], [2, 2, 12.5, 22], [4, 2, 14.5, 22]]
-    assert train.parts.shape == (3, 15, 3)
-    assert train.parts[1, 3].tolist() == [3.5, 4.0, 0.0]
     assert not set(train.names) & set(test.names)
 
 
 def test_dogs_follow_their_lists_and_surround_all_dogs(roots, tmp_path):
-    train = load_files("stanford-dogs", "train", tmp_path)
+    train = load_split("stanford-dogs", "train", tmp_path)
     assert [name[-5:] for name in train.names] == ["7.jpg", "2.jpg", "7.jpg", "2.jpg"]
     assert train.labels.tolist() == [0, 0, 1, 1]
     assert train.classes == ("Chihuahua", "Japanese spaniel")
     assert train.boxes[:2].tolist() == [[1, 1, 35, 20], [3, 4, 20, 21]]
-    assert load_files("stanford-dogs", "test", tmp_path).labels.tolist() == [0, 1]
+    assert load_split("stanford-dogs", "test", tmp_path).labels.tolist() == [0, 1]
 
 
 def test_cars_count_from_zero(roots, tmp_path):
-    train = load_files("stanford-cars", "train", tmp_path)
+    train = load_split("stanford-cars", "train", tmp_path)
     assert train.names == ("00001.jpg", "00002.jpg", "00003.jpg", "00004.jpg")
     assert train.labels.tolist() == [1, 0, 1, 0]
     assert train.classes[1] == "Ram C/V Cargo Van Minivan 2012"
     # The box of the whole image.
     assert train.boxes[0].tolist() == [0, 1, 40, 30]
     labeled = roots["stanford-cars"] / "cars_test_annos_withlabels.mat"
-    test = load_files("stanford-cars", "test", tmp_path)
+    test = load_split("stanford-cars", "test", tmp_path)
     labeled.rename(roots["stanford-cars"] / "devkit" / labeled.name)
-    assert load_files("stanford-cars", "test", tmp_path).sha256 == test.sha256
+    assert load_split("stanford-cars", "test", tmp_path).sha256 == test.sha256
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_check_decodes_every_image(roots, tmp_path, name):
-    report = check_dataset(name, tmp_path)
-    assert "40 to 40 by 30 to 30 pixels, 2 classes" in report
-    data = load_files(name, "test", tmp_path)
-    (data.root / data.names[1]).write_bytes(b"no image")
-    with pytest.raises(DataError, match=f"{data.names[1]}: expected an image file, found one that cannot be read"):
-        check_dataset(name, tmp_path)
+    assert "40 to 40 by 30 to 30 pixels, 2 classes" in check_dataset(name, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("cub200", r"download https://data.caltech.edu/\S+ \(MD5 97eceeb196236b17998738112f37df78\)"),
-        ("stanford-dogs", "download images.tar, annotation.tar, lists.tar from http://vision.stanford.edu"),
-        ("stanford-cars", "cars_test_annos_withlabels.mat into .* run `fsft data unpack stanford-cars .*no longer"),
+        ("cub200", r"put CUB_200_2011.tgz \(MD5 97eceeb196236b17998738112f37df78\) into .*https://data.caltech.edu/"),
+        ("stanford-dogs", r"put images.tar .*annotation.tar .*lists.tar .* from http://vision.stanford.edu"),
+        (
+            "stanford-cars",
+            r"cars_test_annos_withlabels.mat; .* no longer .* run `fsft data unpack stanford-cars --data",
+        ),
     ],
 )
 def test_what_is_missing_and_how_to_get_it(roots, tmp_path, name, remedy):
-    with pytest.raises(DataError, match=f"no such folder; .*{remedy}"):
+    with pytest.raises(DataError, match=f"expected a file, found nothing; .*{remedy}"):
         check_dataset(name, tmp_path / "nothing")
 
 
@@ -89,23 +89,14 @@ def test_an_archive_that_is_there_only_needs_unpacking(tmp_path):
     assert error_of_loading("cub200", tmp_path).endswith(f"; run `fsft data unpack cub200 --data-dir {tmp_path}`")
 
 
-def test_every_missing_piece_is_named(roots, tmp_path):
-    (roots["cub200"] / "classes.txt").unlink()
-    (roots["cub200"] / "parts" / "part_locs.txt").unlink()
-    assert "found no classes.txt, parts/part_locs.txt;" in error_of_loading("cub200", tmp_path)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_images_are_counted(roots, tmp_path, name):
-    data = load_files(name, "train", tmp_path)
+    data = load_split(name, "train", tmp_path)
     (data.root / data.names[2]).unlink()
     assert f"found 1 of them missing, such as {data.names[2]};" in error_of_loading(name, tmp_path)
 
 
-OUTSIDE = ("../../secret.jpg", "/etc/passwd", "a/../../../x.jpg", "..\\x.jpg", "C:x.jpg")
-
-
-@pytest.mark.parametrize("place", OUTSIDE)
+@pytest.mark.parametrize("place", ["../../secret.jpg", "/etc/passwd", "a/../../../x.jpg", "..\\x.jpg", "C:x.jpg"])
 @pytest.mark.parametrize("name", NAMES)
 def test_lists_do_not_lead_out_of_the_folder(roots, tmp_path, name, place):
     root = roots[name]
@@ -128,61 +119,62 @@ XML = {
     "<!DOCTYPE x [<!ENTITY a 'aaaa'>]>" + annotation((1, 2, 3, 4)): "expected an annotation without a document type",
     "<!doctype x>" + annotation((1, 2, 3, 4)): "expected an annotation without a document type",
     "<annotation/>": "expected XML with a bndbox of whole numbers",
-    "<annotation>": "expected XML with a bndbox of whole numbers",
     annotation((1, 2, 3, 4)).replace(">3<", ">x<"): "expected XML with a bndbox of whole numbers",
     annotation((9, 2, 9, 4)): "expected a box with left before right",
+    "\ufeff<?xml version='1.0' encoding='utf-16'?><!DOCTYPE x><annotation/>": "expected text in UTF-8",
 }
 
 
 @pytest.mark.parametrize("text", XML)
 def test_hostile_and_damaged_annotations(roots, tmp_path, text):
     path = next((roots["stanford-dogs"] / "Annotation").glob("*/*_2"))
-    path.write_text(text)
+    path.write_text(text, encoding="utf-16" if "utf-16" in text else None)
     assert XML[text] in error_of_loading("stanford-dogs", tmp_path)
 
 
-def test_an_annotation_that_hides_its_document_type_in_utf_16(roots, tmp_path):
-    path = next((roots["stanford-dogs"] / "Annotation").glob("*/*_2"))
-    path.write_text("<?xml version='1.0' encoding='utf-16'?><!DOCTYPE x><annotation/>", encoding="utf-16")
-    assert "expected text in UTF-8" in error_of_loading("stanford-dogs", tmp_path)
+def many_cells(path):
+    savemat(path, {"file_list": cells(["x" * 4000] * 5000), "labels": np.zeros(1)}, do_compression=True)
+    assert path.stat().st_size < 1_000_000
 
 
-@pytest.mark.parametrize("damage", ["cut off", "text", "empty", "other fields", "header alone"])
+def other_fields(path):
+    savemat(path, {"x": np.zeros(3)})
+
+
+def header_alone(path):
+    path.write_bytes(path.read_bytes()[:130])
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [(many_cells, "more than 16,000,000 bytes"), (other_fields, "KeyError"), (header_alone, "Error")],
+)
 @pytest.mark.parametrize(
     ("name", "file"), [("stanford-dogs", "train_list.mat"), ("stanford-cars", "devkit/cars_train_annos.mat")]
 )
-def test_damaged_matlab_files(roots, tmp_path, name, file, damage):
-    path = roots[name] / file
-    content = path.read_bytes()
-    if damage == "other fields":
-        savemat(path, {"x": np.zeros(3)})
-    else:
-        path.write_bytes({"cut off": content[:200], "text": b"<html>" * 40, "empty": b""}.get(damage, content[:130]))
-    assert f"{path}: expected a MATLAB file with " in error_of_loading(name, tmp_path)
-
-
-def damage_line(root, file, old, new):
-    path = root / file
-    path.write_text(path.read_text().replace(old, new, 1))
+def test_hostile_and_damaged_matlab_files(roots, tmp_path, name, file, damage, found):
+    damage(roots[name] / file)
+    message = error_of_loading(name, tmp_path)
+    assert f"{roots[name] / file}: expected a MATLAB file with " in message and found in message
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("images.txt", "6 002", "6  002", "expected 2 fields in line 6, found 3"),
-        ("image_class_labels.txt", "3 1", "4 1", "expected 6 lines for the images 1 to 6 in this order"),
+        ("images.txt", "6 002", "6  002", "and have 2 fields, found 6 lines, line 6 being '6  002"),
+        ("image_class_labels.txt", "3 1", "4 1", "expected 6 lines that begin with 1, 2, ... "),
         ("image_class_labels.txt", "6 2\n", "", "found 5 lines"),
         ("image_class_labels.txt", "1 1", "1 3", "expected a label from 1 to 2, found 3"),
-        ("bounding_boxes.txt", "10.5", "nan", "bounding_boxes.txt: expected 6 lines"),
-        ("bounding_boxes.txt", "10.5", "wide", "expected numbers, found"),
+        ("bounding_boxes.txt", "10.5", "nan", "bounding_boxes.txt: expected numbers, found"),
+        ("bounding_boxes.txt", "10.5", "wide", "bounding_boxes.txt: expected numbers, found"),
         ("bounding_boxes.txt", "10.5", "0.0", "expected a box with left before right"),
         ("train_test_split.txt", "2 0", "2 1", "expected 3 train images, found 4"),
-        ("parts/part_locs.txt", "2 15 ", "2 14 ", "expected 90 lines for the images 1 to 6 in this order"),
-        ("classes.txt", "2 002.Wren\n", "", "expected 2 classes, found 1"),
+        ("classes.txt", "2 002.Wren\n", "", "expected 2 lines that begin with 1, 2, ... and have 2 fields, found 1"),
     ],
 )
 def test_damaged_lists_of_cub(roots, tmp_path, file, old, new, message):
-    damage_line(roots["cub200"], file, old, new)
+    path = roots["cub200"] / file
+    path.write_text(path.read_text().replace(old, new, 1))
     assert message in error_of_loading("cub200", tmp_path)
 
 
@@ -191,30 +183,79 @@ def test_dogs_under_the_wrong_breed(roots, tmp_path):
     content = loadmat(path)
     content["labels"][1] = 2
     savemat(path, {key: content[key] for key in ("file_list", "labels")})
-    assert "among the images of 'Japanese_spaniel'" in error_of_loading("stanford-dogs", tmp_path)
+    assert "one for each folder, found 3 pairs of label and folder" in error_of_loading("stanford-dogs", tmp_path)
 
 
-def test_the_listing_has_a_fingerprint(roots, tmp_path):
-    data = load_files("cub200", "train", tmp_path)
-    assert load_files("cub200", "train", tmp_path).sha256 == data.sha256
+def test_the_list_has_a_fingerprint_and_a_subset_keeps_what_belongs_together(roots, tmp_path):
+    data = load_split("cub200", "train", tmp_path)
+    assert load_split("cub200", "train", tmp_path).sha256 == data.sha256
     with open(data.root / data.names[0], "ab") as file:
         file.write(b"x")
-    assert load_files("cub200", "train", tmp_path).sha256 != data.sha256
-
-
-def test_a_subset_keeps_images_labels_and_boxes_together(roots, tmp_path):
-    data = load_files("stanford-cars", "train", tmp_path)
+    assert load_split("cub200", "train", tmp_path).sha256 != data.sha256
     part = data.subset(1, seed=0)
-    assert sorted(part.labels.tolist()) == [0, 1]
+    assert sorted(part.labels.tolist()) == [0, 1] and part.sha256 != data.sha256
     where = [data.names.index(name) for name in part.names]
-    assert part.labels.tolist() == data.labels[where].tolist()
-    assert part.boxes.tolist() == data.boxes[where].tolist()
+    assert part.labels.tolist() == data.labels[where].tolist() and part.boxes.tolist() == data.boxes[where].tolist()
 
 
 def test_streaming_sets_are_not_loaded_whole(tmp_path):
-    with pytest.raises(DataError, match="use load_files"):
+    with pytest.raises(DataError, match="use load_split"):
         load_dataset("cub200", "train", tmp_path)
-    with pytest.raises(DataError, match="found 'cifar100'"):
-        load_files("cifar100", "train", tmp_path)
     with pytest.raises(DataError, match="found 'val'"):
-        load_files("cub200", "val", tmp_path)
+        load_split("cub200", "val", tmp_path)
+
+
+# Archives
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_archives_become_the_data_set(name, tmp_path, monkeypatch, capsys):
+    declare_official(monkeypatch)
+    folder = pack(name, tmp_path)
+    with pytest.raises(DataError, match=f"fsft data unpack {name}"):
+        check_dataset(name, tmp_path)
+    with pytest.raises(DataError, match="the official archive with MD5"):
+        unpack(name, tmp_path)
+    left = {path.name for path in folder.iterdir() if not path.name.startswith("gone-")}
+    assert left <= {*MEMBERS[name], "cars_test_annos_withlabels.mat"}, "a wrong archive leaves nothing behind"
+    declare_archives(monkeypatch, name, folder)
+    assert main(["data", "unpack", name, "--data-dir", str(tmp_path)]) == 0
+    assert "unpacked from" in capsys.readouterr().out
+    lines: list[str] = []
+    unpack(name, tmp_path, lines.append)
+    assert lines and all("was kept" in line for line in lines)
+    assert not list(folder.glob(".unpacking-*"))
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"images.tar: expected a file, found nothing; put images.tar \(MD5 "):
+        unpack("stanford-dogs", tmp_path)
+    with pytest.raises(DataError, match="only these have archives to unpack"):
+        unpack("cifar100", tmp_path)
+
+
+def evil(kind: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo({"traversal": "../escaped.txt"}.get(kind, "CUB/link"))
+    if kind == "link":
+        member.type, member.linkname = tarfile.SYMTYPE, "../../outside"
+    elif kind == "device":
+        member.type = tarfile.CHRTYPE
+    else:
+        member.size = 1
+    return member
+
+
+@pytest.mark.parametrize("kind", ["traversal", "link", "device", "truncated"])
+def test_nothing_leaves_the_folder_even_with_the_right_checksum(kind, tmp_path, monkeypatch):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    path = data_dir / "CUB_200_2011.tgz"
+    with tarfile.open(path, "w:gz") as file:
+        file.addfile(evil(kind), io.BytesIO(b"x"))
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    declare_archives(monkeypatch, "cub200", data_dir)
+    with pytest.raises(DataError, match="an archive of plain files and folders") as error:
+        unpack("cub200", data_dir)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "CUB_200_2011.tgz"]

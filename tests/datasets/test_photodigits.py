@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fsft.datasets import photodigits as pd
-from fsft.datasets.imageset import DataError, close_ups
 from fsft.datasets.photodigits import photodigits
+from fsft.datasets.reading import DataError
 
 PHOTOS_SHA256 = "99310b92a8963a4b9118f3a93695bf9d2f7c20a03361f1962972901ccd5560da"
 TRAIN_SHA256 = "0985af719cecd3ab90fb3c65b7185f47666dfa22cdea25ba48e21fbc06f06337"
@@ -109,8 +109,7 @@ def test_masks_are_where_the_digit_is():
     """The image is its background where there is no ink, and differs where the mask is."""
     draws = pd._Draws(0, "train", 300)
     labels = np.argsort(draws.column("label"), kind="stable") % 10
-    packed, _ = pd._backgrounds("train", labels, 0.0, draws)
-    background = torch.from_numpy(pd._unpack(packed).astype(np.int64))
+    background = torch.from_numpy(pd._backgrounds("train", labels, 0.0, draws)[0].astype(np.int64))
     data = photodigits("train", size=300)
     change = (data.images.long() - background).abs().amax(1)
     coverage = torch.from_numpy(pd._digits("train", labels, draws))
@@ -225,17 +224,3 @@ def test_wrong_photographs_are_refused(monkeypatch):
     monkeypatch.setattr(pd, "PHOTO_SHAPE", (100, 100, 3))
     with pytest.raises(DataError, match="expected two photographs"):
         photodigits("test", size=10)
-
-
-def test_close_ups_show_the_object_and_nothing_else():
-    data = photodigits("test", size=40)
-    close = close_ups(data, 16)
-    assert close.images.shape == (40, 3, 16, 16) and close.images.dtype == torch.uint8
-    assert torch.equal(close.labels, data.labels) and close.sha256 != data.sha256
-    assert close.masks is None and close.boxes is None
-    for k in range(5):
-        x0, y0, x1, y1 = data.boxes[k].int().tolist()
-        part = data.images[k, :, y0:y1, x0:x1].float()
-        torch.testing.assert_close(close.images[k].float().mean(), part.mean(), rtol=0.05, atol=2.0)
-    with pytest.raises(DataError, match="expected ground-truth boxes, found none"):
-        close_ups(close)

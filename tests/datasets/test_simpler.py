@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fsft import DataError, load_dataset
-from fsft.datasets.simpler import faded, halved, only
+from fsft.datasets.simpler import close_ups, faded, halved, only
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,16 @@ def test_some_classes_in_a_new_order(digits):
         assert two.boxes[two.labels == index].equal(digits.boxes[theirs])
     with pytest.raises(DataError, match="found dog"):
         only(digits, ("7", "dog"))
+
+
+def test_close_ups_show_the_object_and_nothing_else(digits):
+    close = close_ups(digits, 16)
+    assert close.images.shape == (20, 3, 16, 16) and close.images.dtype == torch.uint8
+    assert torch.equal(close.labels, digits.labels) and close.sha256 != digits.sha256
+    assert close.masks is None and close.boxes is None
+    for k in range(5):
+        x0, y0, x1, y1 = digits.boxes[k].int().tolist()
+        part = digits.images[k, :, y0:y1, x0:x1].float()
+        torch.testing.assert_close(close.images[k].float().mean(), part.mean(), rtol=0.05, atol=2.0)
+    with pytest.raises(DataError, match="expected ground-truth boxes, found none"):
+        close_ups(close)

@@ -12,16 +12,20 @@ from fine_grained import declare_official, write_cub
 from PIL import Image
 from torchvision.transforms import v2
 
-from fsft.datasets.fileset import file_set
-from fsft.datasets.registry import DataError, load_files
+from fsft.cli.main import main
+from fsft.datasets.reading import DataError
+from fsft.datasets.registry import load_split
+from fsft.datasets.sets import file_set
 from fsft.datasets.stream import (
     Samples,
+    WorkerLostError,
     as_shown,
     batches,
     evaluation_transform,
     image_seed,
     in_order,
     training_transform,
+    worker_lost,
 )
 from fsft.maps.localization import box_masks
 
@@ -30,7 +34,7 @@ from fsft.maps.localization import box_masks
 def files(tmp_path, monkeypatch):
     declare_official(monkeypatch)
     write_cub(tmp_path)
-    return load_files("cub200", "train", tmp_path)
+    return load_split("cub200", "train", tmp_path)
 
 
 def draw(files, seed=0, epoch=0, size=32):
@@ -116,6 +120,30 @@ def test_a_damaged_image_is_one_sentence_even_from_a_worker(files, workers):
     assert "\n" not in str(error.value)
 
 
+class Deadly(Samples):
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_one_sentence_that_says_what_to_do(files):
+    """PyTorch may notice it in the loader, or in whatever the main process is doing then."""
+    with pytest.raises((RuntimeError, OSError)) as error:
+        list(batches(Deadly(files, evaluation_transform(32)), [[0, 1]], workers=1))
+    lost = error.value if isinstance(error.value, WorkerLostError) else worker_lost(error.value)
+    assert "\n" not in str(lost) and "found one dead (DataLoader worker (pid" in str(lost)
+    assert all(part in str(lost) for part in ("--workers 0", "/dev/shm", "goes on from its last checkpoint"))
+    assert worker_lost(RuntimeError("Caught ValueError in DataLoader worker process 0.")) is None
+
+
+def test_the_command_line_says_that_a_worker_has_died(monkeypatch, capsys):
+    def train(*_, **__):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr("fsft.training.train", train)
+    assert main(["train", "table4/cub200/fsft"]) == 1
+    assert capsys.readouterr().err.startswith("fsft: expected processes that decode images, found one dead (DataLoader")
+
+
 def test_the_last_batch_of_a_test_may_be_smaller():
     assert [list(part) for part in in_order(5, 2)] == [[0, 1], [2, 3], [4]]
 
@@ -142,5 +170,5 @@ def test_boxes_are_cut_with_their_images(tmp_path):
 
 def test_selected_files_keep_what_belongs_to_them(files):
     chosen = files.select(torch.tensor([2, 0]))
-    assert chosen.names == (files.names[2], files.names[0]) and torch.equal(chosen.parts[1], files.parts[0])
+    assert chosen.names == (files.names[2], files.names[0]) and torch.equal(chosen.boxes[1], files.boxes[0])
     assert torch.equal(as_shown(chosen).images, as_shown(files).images[[2, 0]])

@@ -10,7 +10,7 @@ from fine_grained import picture
 import fsft.training
 from fsft.catalog import recipes
 from fsft.cli.main import main
-from fsft.datasets.fileset import file_set
+from fsft.datasets.sets import file_set
 from fsft.evidence.verify import verify
 from fsft.maps.cam import class_maps
 from fsft.maps.localization import SCORES, localization_scores

@@ -1,0 +1,283 @@
+"""Data sets: ``ImageSet``, whole in memory, and ``FileSet``, whose large images are decoded when they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsft.datasets.reading import problem, read_image
+
+IMAGE_SIZE = 224
+# Of ImageNet's training images, as every torchvision network has them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """One split of a data set, small enough to live in memory (and on the device) whole.
+
+    ``images`` uint8 (n, 3, H, W); ``labels`` int64 (n,) indices into ``classes``; ``sha256`` the
+    ``fingerprint`` of the four. ``masks`` bool (n, H, W), true on the object; ``boxes`` float32 (n, 4): x0,
+    y0, x1, y1 in pixels, the right and lower edges exclusive. Both are ``None`` where the data set has no
+    ground truth of this kind.
+    """
+
+    name: str
+    split: str
+    images: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    sha256: str
+    masks: Tensor | None = field(default=None, repr=False)
+    boxes: Tensor | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return self.images.shape[-1]
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (3,) to normalize with: those of these images, see :func:`channel_statistics`."""
+        return channel_statistics(self.images)
+
+    def subset(self, per_class: int, seed: int) -> ImageSet:
+        """A random subset with ``per_class`` images of every class, in the original order.
+
+        Subsets of one seed are nested: the 20 images a class has in ``subset(20, s)`` are among those of
+        ``subset(50, s)``.
+        """
+        return self.select(balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}"))
+
+    def select(self, rows: Tensor) -> ImageSet:
+        """The images with the indices ``rows`` (k,), in this order, with their ground truth."""
+        return self.altered(
+            images=self.images[rows],
+            labels=self.labels[rows],
+            masks=None if self.masks is None else self.masks[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
+        )
+
+    def altered(self, **changes: Any) -> ImageSet:
+        """The set with other fields, and the fingerprint that belongs to them."""
+        data = replace(self, **changes)
+        return replace(data, sha256=fingerprint(data.images, data.labels, data.classes))
+
+
+@dataclass(frozen=True, eq=False)
+class FileSet:
+    """One split of a data set whose images are decoded one by one.
+
+    ``names`` are paths below ``root``; ``sizes`` their bytes; ``labels`` int64 (n,) indices into ``classes``; ``boxes``
+    float32 (n, 4): x0, y0, x1, y1 in pixels of the file, the right and lower edges exclusive. Networks see squares of
+    ``image_size`` pixels; ``fix`` ends the message of an error about a file.
+    """
+
+    name: str
+    split: str
+    root: Path
+    names: tuple[str, ...] = field(repr=False)
+    sizes: tuple[int, ...] = field(repr=False)
+    labels: Tensor = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    boxes: Tensor = field(repr=False)
+    fix: str = field(repr=False)
+    image_size: int = IMAGE_SIZE
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (3,) to normalize with: ImageNet's, whatever the images."""
+        return torch.tensor(MEAN), torch.tensor(STD)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the list: names of the files, their numbers of bytes, labels, class names.
+
+        Not of what is in the files, which would take minutes: two files of equal size under one name look the same.
+        """
+        listing = [self.names, self.sizes, self.labels.tolist(), self.classes]
+        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+    def image(self, index: int) -> Image.Image:
+        """The whole image of one file, in RGB; as it is stored, for that is what its box was drawn on.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return read_image(self.root / self.names[index], self.fix, lambda image: image.convert("RGB"))
+
+    def subset(self, per_class: int, seed: int) -> FileSet:
+        """A random subset with ``per_class`` images of every class, as :meth:`fsft.ImageSet.subset` draws it."""
+        return self.select(balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}"))
+
+    def select(self, rows: Tensor) -> FileSet:
+        """The files with the indices ``rows`` (k,), in this order."""
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in rows.tolist()),
+            sizes=tuple(self.sizes[index] for index in rows.tolist()),
+            labels=self.labels[rows],
+            boxes=self.boxes[rows],
+        )
+
+    def extents(self) -> np.ndarray:
+        """Width and height in pixels of every image, int64 (n, 2), all of which are decoded for it.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            return np.array(list(pool.map(lambda index: self.image(index).size, range(len(self)))))
+
+
+def image_set(
+    name: str,
+    split: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    *,
+    masks: np.ndarray | None = None,
+    boxes: np.ndarray | None = None,
+) -> ImageSet:
+    """An ``ImageSet`` from arrays: ``images`` (n, 3, H, W), whole numbers from 0 to 255, ``labels`` integers (n,).
+
+    Raises:
+        DataError: the images are something else, such as numbers from 0 to 1, or a label is not the index of a class.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    whole = images.dtype.kind in "ui" and (images.dtype == np.uint8 or images.size == 0 or images.min() >= 0)
+    if images.ndim != 4 or not whole or (images.size and images.max() > 255):
+        found = f"{images.dtype} of shape {images.shape}"
+        raise problem(f"{name} {split}", "images (n, 3, H, W), whole numbers from 0 to 255", found, "convert them")
+    if labels.shape != (len(images),) or (labels.size and not 0 <= labels.min() <= labels.max() < len(classes)):
+        expected, found = (
+            f"{len(images)} labels from 0 to {len(classes) - 1}",
+            f"shape {labels.shape}, or other numbers",
+        )
+        raise problem(f"{name} {split}", expected, found, "number them anew")
+    pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8))
+    targets = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
+    truth = {kind: torch.from_numpy(part) for kind, part in (("masks", masks), ("boxes", boxes)) if part is not None}
+    return ImageSet(name, split, pixels, targets, classes, fingerprint(pixels, targets, classes), **truth)
+
+
+def file_set(
+    name: str,
+    split: str,
+    root: Path,
+    names: Sequence[str],
+    labels: Sequence[int],
+    classes: Sequence[str],
+    boxes: Sequence[Sequence[float]],
+    fix: str,
+) -> FileSet:
+    """A ``FileSet`` whose files exist and whose labels and boxes make sense.
+
+    Raises:
+        DataError: a name leads out of ``root``, a file is missing, a label is unknown, a box is empty, or a class has
+            no image.
+    """
+    sizes, missing = [], []
+    for entry in names:
+        try:
+            status = (root / below(entry, root, fix)).stat()
+        except OSError:
+            missing.append(entry)
+        else:
+            sizes.append(status.st_size)
+            if not stat.S_ISREG(status.st_mode):
+                raise problem(root / entry, "an image file", "a folder, a pipe or a device", fix)
+    if missing:
+        found = f"{len(missing):,} of them missing, such as {missing[0]}"
+        raise problem(root, f"the {len(names):,} images of its {split} list", found, fix)
+    for entry, label, (x0, y0, x1, y1) in zip(names, labels, boxes, strict=True):
+        if not 0 <= label < len(classes):
+            raise problem(root / entry, f"a label from 1 to {len(classes)}", str(label + 1), fix)
+        if not (x0 < x1 and y0 < y1):
+            raise problem(root / entry, "a box with left before right and top before bottom", f"{x0, y0, x1, y1}", fix)
+    empty = sorted(set(range(len(classes))) - set(labels))
+    if empty:
+        raise problem(root, f"{split} images of class {classes[empty[0]]!r}", "none", fix)
+    targets, edges = torch.tensor(labels, dtype=torch.int64), torch.tensor(boxes, dtype=torch.float32)
+    return FileSet(name, split, root, tuple(names), tuple(sizes), targets, tuple(classes), edges, fix)
+
+
+def below(name: str, root: Path, fix: str) -> str:
+    """``name`` if it is a plain relative path; a list from elsewhere must not lead out of its folder.
+
+    Raises:
+        DataError: it is not.
+    """
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
+        raise problem(root, "file names that stay in this folder", repr(name), fix)
+    return name
+
+
+def balanced(labels: Tensor, classes: tuple[str, ...], per_class: int, seed: int, where: str) -> Tensor:
+    """Indices, ascending, of ``per_class`` random images of every class; ``where`` begins the message of an error."""
+    counts = torch.bincount(labels, minlength=len(classes))
+    if per_class < 1 or per_class > int(counts.min()):
+        poorest = classes[int(counts.argmin())]
+        expected = f"1 to {int(counts.min())} images per class (class {poorest!r} has no more)"
+        raise problem(where, expected, f"per_class={per_class}", "choose a number in that range")
+    keys = np.asarray(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(labels)))
+    by_class = np.lexsort((keys, labels.numpy()))
+    starts = np.concatenate([[0], np.cumsum(counts.numpy())[:-1]])
+    rank = np.arange(len(labels)) - starts[labels.numpy()[by_class]]
+    return torch.from_numpy(np.sort(by_class[rank < per_class]))
+
+
+def fingerprint(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
+    """SHA-256 (hex) of shape, pixels, labels and class names, whatever files they came from."""
+    digest = hashlib.sha256(json.dumps([list(images.shape), list(classes)]).encode())
+    digest.update(images.contiguous().numpy().data)
+    digest.update(labels.contiguous().numpy().astype("<i8").data)
+    return digest.hexdigest()
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel: uint8 (n, 3, H, W) -> two float64 (3,), white being 1.
+
+    The standard deviation is the population's (divided by the number of pixels). Computed in whole numbers, so
+    the result does not depend on the order of the images, the device or the number of threads.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+        raise ValueError(f"expected a non-empty uint8 tensor (n, 3, H, W), found {images.dtype} {tuple(images.shape)}")
+    mean, std = [], []
+    for channel in images.unbind(1):
+        histogram = [int(count) for count in channel.flatten().bincount(minlength=256)]
+        count, total, squares = (
+            sum(times * value**power for value, times in enumerate(histogram)) for power in range(3)
+        )
+        mean.append(total / count / 255)
+        std.append((count * squares - total * total) ** 0.5 / count / 255)
+    return torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
