@@ -71,7 +71,12 @@ def daemons(folder):
     for number in range(2):  # GPUs by name only: Slurm counts them and hands them out, PyTorch finds none
         (folder / f"gpu{number}").touch()
     (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-1]\n")
-    environment = {**os.environ, "SLURM_CONF": str(conf)}
+    # Snakemake's plugin takes all SLURM_... out of the environment of the `srun` in a job, and so the configuration.
+    (folder / "bin").mkdir()
+    srun = folder / "bin" / "srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
+    environment = {**os.environ, "SLURM_CONF": str(conf), "PATH": f"{srun.parent}:{os.environ['PATH']}"}
     munged = [f"--{name}={munge / name.split('-')[0]}" for name in ("key-file", "socket", "pid-file", "log-file", "seed-file")]
     commands = (
         ["runuser", "-u", "munge", "--", "munged", "--foreground", *munged],
@@ -84,7 +89,10 @@ def daemons(folder):
             if "munged" in command:
                 wait_for((munge / "socket").exists, 20)
         wait_for(lambda: "idle" in ask(environment, "sinfo", "-h", "-o", "%t"), 60)
-        yield environment
+        try:
+            yield environment
+        finally:
+            ask(environment, "scancel", "--user", "root")
 
 
 @contextlib.contextmanager

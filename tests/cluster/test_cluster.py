@@ -3,6 +3,7 @@
 `make test-cluster` installs what this needs and runs it; `make test` leaves it out.
 """
 
+import atexit
 import json
 import os
 import re
@@ -50,7 +51,7 @@ class Driver:
 
     def start(self, *more):
         with open(self.folder / "driver.txt", "ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self.command, *more],
                 cwd=self.folder,
                 env=self.environment,
@@ -58,6 +59,8 @@ class Driver:
                 stderr=log,
                 start_new_session=True,
             )
+        atexit.register(process.kill)  # should a test fail; it does nothing to a process that has ended
+        return process
 
     def finish(self, *more):
         """Run to the end; what it printed."""
