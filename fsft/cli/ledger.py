@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import itertools
 import json
 import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsft.catalog import recipes
 from fsft.cli.options import add_changes, as_arguments, changed, grid, parse_seeds
 from fsft.recipe import Recipe
 
+if TYPE_CHECKING:
+    from fsft.evidence.ledger import Ledger
+
 # What decides the time of an epoch, beside the device.
-COSTS = "dataset dataset_options model block shortcut method masks batch_size images_per_class eval_every".split()
+COSTS = (
+    *("dataset", "dataset_options", "images_per_class", "batch_size", "eval_every"),
+    *("model", "block", "shortcut", "method", "masks"),
+)
 TOLERANCE = 0.2  # percentage points between two devices, whose kernels round differently; one device repeats its bits
 
 
@@ -64,37 +71,39 @@ def list_runs(options: argparse.Namespace) -> int:
     from fsft.evidence.ledger import load_results
 
     ledger = load_results(options.results_dir)
-    done, seconds, belongs = {result["file"] for result in ledger}, epoch_seconds(ledger), targets()
-    runs, counts = [], {}
-    for seed in parse_seeds(options.seeds):
-        for name in dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)):
-            for changes in grid(options):
-                recipe = changed(recipes[name], changes)
-                run_name, key = recipe.run_name(seed), cost_key(recipe)
-                missing = f"{run_name}.json" not in done
-                if options.missing and not missing:
-                    continue
-                run = {
-                    "run": run_name,
-                    "recipe": recipe.name,
-                    "seed": seed,
-                    "arguments": [name, "--seed", str(seed), *as_arguments(changes)],
-                    "targets": belongs[recipe.name],
-                    "missing": missing,
-                    "measured": [
-                        {
-                            **device,
-                            "hours": round(statistics.median(times) * recipe.epochs / 3600, 3),
-                            "runs": len(times),
-                        }
-                        for device, times in seconds[key]
-                    ],
+    seconds, belongs = epoch_seconds(ledger), targets()
+    counts: dict[tuple[Any, ...], dict[str, int] | None] = {}
+    names = dict.fromkeys(name for pattern in options.pattern for name in matching(pattern))
+    runs = []
+    for seed, name, changes in itertools.product(parse_seeds(options.seeds), names, list(grid(options))):
+        recipe = changed(recipes[name], changes)
+        key = cost_key(recipe)
+        missing = all(run.seed != seed for run in ledger.runs(recipe))
+        if options.missing and not missing:
+            continue
+        run = {
+            "run": recipe.run_name(seed),
+            "recipe": recipe.name,
+            "seed": seed,
+            "arguments": [name, "--seed", str(seed), *as_arguments(changes)],
+            "targets": sorted(belongs.get(recipe.digest, ())),
+            "missing": missing,
+            "measured": [
+                {
+                    "type": device,
+                    "name": title,
+                    "hours": round(statistics.median(times) * recipe.epochs / 3600, 3),
+                    "runs": len(times),
                 }
-                if options.count:
-                    if key not in counts:
-                        counts[key] = count(recipe)
-                    run["counted"] = counts[key] and {**counts[key], "flops": counts[key]["flops"] * recipe.epochs}
-                runs.append(run)
+                for (device, title), times in sorted(seconds.get(key, {}).items())
+            ],
+        }
+        if options.count:
+            if key not in counts:
+                counts[key] = count(recipe)
+            epoch = counts[key]
+            run["counted"] = epoch and epoch | {"flops": epoch["flops"] * recipe.epochs}
+        runs.append(run)
     print(json.dumps(runs, indent=1) if options.json else _table(runs))
     return 0
 
@@ -111,34 +120,35 @@ def cost_key(recipe: Recipe) -> tuple[Any, ...]:
     return tuple(getattr(recipe, field) for field in COSTS)
 
 
-def epoch_seconds(ledger: list[dict[str, Any]]) -> dict[tuple[Any, ...], list[tuple[dict[str, str], list[float]]]]:
-    """By :func:`cost_key`: each device that trained such runs, and the seconds that an epoch took in each of them."""
-    times: dict[tuple[Any, ...], dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for result in ledger:
-        recipe, device = Recipe.from_dict(result["recipe"]), result["device"]
-        where = (device.get("type") or "unknown", device.get("name") or "unknown device")
-        times[cost_key(recipe)][where].append(result["seconds"] / recipe.epochs)
-    found = {
-        key: [({"type": where[0], "name": where[1]}, by[where]) for where in sorted(by)] for key, by in times.items()
-    }
-    return defaultdict(list, found)
+def epoch_seconds(ledger: Ledger) -> dict[tuple[Any, ...], dict[tuple[str, str], list[float]]]:
+    """By :func:`cost_key`, and by the type and name of the device: the seconds of an epoch in each such run."""
+    found: dict[tuple[Any, ...], dict[tuple[str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in ledger:
+        device = (str(run.device.get("type")), str(run.device.get("name")))
+        found[cost_key(run.recipe)][device].append(run.seconds / run.recipe.epochs)
+    return found
 
 
-def targets() -> dict[str, list[str]]:
-    """By recipe: the tables and figures of the paper that it belongs to, and the claims that it decides."""
+def targets() -> dict[str, set[str]]:
+    """By a recipe's digest: the paper's tables and figures, the claims, and our findings that its runs decide."""
     from fsft.evidence import paper
-    from fsft.evidence.claims import claims
+    from fsft.evidence.assertions import claims, findings
+    from fsft.evidence.comparison import Contrast, Quantity, quantity
 
-    cells = {cell.id: [cell.table.lower().replace(" ", ""), "paper"] for cell in paper.cells.values()}
-    for claim in claims.values():
-        for key in {key for pair in claim.pairs for key in pair if key is not None}:
-            cells[key].append(f"claim-{claim.id}")
-    found: dict[str, list[str]] = defaultdict(list)
-    for key, names in cells.items():
-        cell = paper.cells[key]
-        relative = "overhead" in cell.quantity or "relative" in cell.quantity
-        for recipe in (cell.recipe, cell.reference) if relative else (cell.recipe,):
-            found[recipe] = sorted({*found[recipe], *names})
+    found: dict[str, set[str]] = defaultdict(set)
+
+    def add(one: Quantity, *names: str) -> None:
+        for recipe in (one.recipe, one.reference):
+            if recipe is not None:
+                found[recipe.digest].update(names)
+
+    for key, cell in paper.cells.items():
+        add(quantity(key), "paper", cell.table.lower().replace(" ", ""))
+    for assertion in (*claims.values(), *findings.values()):
+        for comparison in assertion.comparisons:
+            if isinstance(comparison, Contrast):
+                for one in (*comparison.plus, *comparison.minus):
+                    add(one, f"{assertion.kind.removesuffix('s')}-{assertion.id}")
     return found
 
 
@@ -185,7 +195,7 @@ def evaluate_run(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
     saved = load_state(path)
     recipe = Recipe.from_dict(saved["recipe"])
-    model = load_weights(path, resolve_device(options.device), result and result["weights_sha256"])
+    model = load_weights(path, resolve_device(options.device), result["weights_sha256"] if result else None)
     train_set, test_set = recipe_data(recipe, options.data_dir)
     if list(test_set.classes) != list(saved["classes"]):
         raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")

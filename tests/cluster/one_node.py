@@ -77,7 +77,9 @@ def daemons(folder):
     srun.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun")} "$@"\n')
     srun.chmod(0o755)
     environment = {**os.environ, "SLURM_CONF": str(conf), "PATH": f"{srun.parent}:{os.environ['PATH']}"}
-    munged = [f"--{name}={munge / name.split('-')[0]}" for name in ("key-file", "socket", "pid-file", "log-file", "seed-file")]
+    munged = [
+        f"--{name}={munge / name.split('-')[0]}" for name in ("key-file", "socket", "pid-file", "log-file", "seed-file")
+    ]
     commands = (
         ["runuser", "-u", "munge", "--", "munged", "--foreground", *munged],
         ["slurmctld", "-D", "-c", "-f", str(conf)],

@@ -46,7 +46,13 @@ class Driver:
         folder.mkdir()
         (folder / "toy.json").write_text(json.dumps(TOY | config))
         self.command = [SNAKEMAKE, "selected", "--snakefile", str(ROOT / "workflow" / "Snakefile")]
-        self.command += ["--profile", str(ROOT / "workflow" / "profiles" / profile), "--configfile", "toy.json", *options]
+        self.command += [
+            "--profile",
+            str(ROOT / "workflow" / "profiles" / profile),
+            "--configfile",
+            "toy.json",
+            *options,
+        ]
         self.environment = {**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     def start(self, *more):
