@@ -6,12 +6,14 @@ QUESTIONS ?= loop_speed fsft_overhead table5 layout roofline step_profile seeds 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLUSTER := .venv-cluster
 
-.PHONY: help venv lint format test test-lowest test-colab book check-book lab bench gpu gpu-tree verify lock clean
+.PHONY: help venv lint format test test-lowest test-colab test-cluster book check-book lab bench gpu gpu-tree verify lock clean
 
 help:
 	@echo "make test                     environment, then the tests"
 	@echo "make test-lowest test-colab   the tests with the lowest versions allowed, and with Colab's (5 GB each)"
+	@echo "make test-cluster             the workflow on a Slurm of its own (as root; installs Debian's slurm-wlm)"
 	@echo "make book                     environment, notebooks executed, book in _build/html"
 	@echo "make book PROFILE=laptop DATA=path   the same on real CIFAR-100 and tiny-ImageNet"
 	@echo "make check-book               the built pages in headless Chromium"
@@ -21,7 +23,7 @@ help:
 	@echo "make gpu BUDGET=900 OUT=out   GPU tests, measurements, then the paper's next runs, in so many seconds"
 	@echo "make gpu-tree                 the tree for a machine without git, in _build/fsft-tree.tar.gz"
 	@echo "make verify                   check every file in results/"
-	@echo "make lock                     renew requirements.txt from pyproject.toml (needs uv)"
+	@echo "make lock                     renew both requirements.txt (needs uv)"
 
 venv: $(READY)
 
@@ -43,7 +45,17 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not book"
+	$(BIN)/python -m pytest -m "not book and not cluster"
+
+$(CLUSTER)/.ready: workflow/requirements.txt
+	$(PYTHON) -m venv $(CLUSTER)
+	$(CLUSTER)/bin/python -m pip install --quiet --require-hashes -r workflow/requirements.txt
+	touch $@
+
+test-cluster: $(READY) $(CLUSTER)/.ready
+	command -v slurmctld >/dev/null || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends slurm-wlm munge slurm-client >/dev/null; }
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 # The bounds of pyproject.toml are true: its lowest versions, and Colab's without the extras, pass the tests.
 INSTALL_lowest := --resolution lowest-direct --editable .[cam,test]
@@ -56,7 +68,7 @@ INSTALL_colab := --editable .[test] torch==2.11.* torchvision==0.26.* numpy==2.0
 	touch $@
 
 test-lowest test-colab: test-%: .venv-%/.ready
-	.venv-$*/bin/python -m pytest -m "not book"
+	.venv-$*/bin/python -m pytest -m "not book and not cluster"
 
 book: $(READY)
 	$(BIN)/fsft book build --profile $(PROFILE) --data-dir $(DATA)
@@ -88,6 +100,8 @@ verify: $(READY)
 lock:
 	uv pip compile pyproject.toml --extra cam --extra book --extra test --extra dev --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --no-emit-index-url --upgrade --output-file requirements.txt
+	uv pip compile workflow/requirements.in --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --upgrade --output-file workflow/requirements.txt
 
 clean:
 	rm -rf _build

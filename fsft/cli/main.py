@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import fnmatch
 import importlib.metadata
 import os
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsft.catalog import recipes
+from fsft.cli.ledger import add_evaluate, add_run_options, list_runs, matching
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.recipe import Recipe
 
@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_recipes(commands)
     _add_train(commands)
     _add_sweep(commands)
-    _add_evaluate(commands)
+    add_evaluate(commands)
     _add_localize(commands)
     _add_data(commands)
     _add_verify(commands)
@@ -101,8 +101,9 @@ def _version() -> str:
 
 
 def _add_recipes(commands: Any) -> None:
-    command = commands.add_parser("recipes", help="list the recipes")
-    command.add_argument("pattern", nargs="?", default="*", help="such as 'table1/*' (default: all)")
+    command = commands.add_parser("recipes", help="list the recipes, or the runs that have no result yet")
+    command.add_argument("pattern", nargs="*", default=["*"], help="such as 'table1/*' (default: all)")
+    add_run_options(command)
     command.set_defaults(command=list_recipes)
 
 
@@ -145,15 +146,6 @@ def _add_sweep(commands: Any) -> None:
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     add_changes(command, lists=True)
     command.set_defaults(command=sweep_recipes)
-
-
-def _add_evaluate(commands: Any) -> None:
-    command = commands.add_parser("evaluate", help="evaluate the weights of a finished run again")
-    command.add_argument("run", type=Path, help="a run's folder, such as runs/<slug>-seed0")
-    command.add_argument("--data-dir", type=Path, default=Path("data"))
-    command.add_argument("--device")
-    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    command.set_defaults(command=evaluate_run)
 
 
 def _add_localize(commands: Any) -> None:
@@ -209,20 +201,10 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results-dir", type=Path, default=Path("results"), help="result files (default: results)")
 
 
-def matching(pattern: str) -> list[str]:
-    """Names of the recipes that fit a shell pattern.
-
-    Raises:
-        ValueError: none does.
-    """
-    names = fnmatch.filter(recipes, pattern)
-    if not names:
-        raise ValueError(f"expected a pattern that fits some recipe, found {pattern!r}; 'fsft recipes' lists all")
-    return names
-
-
 def list_recipes(options: argparse.Namespace) -> int:
-    names = matching(options.pattern)
+    if options.missing or options.json:
+        return list_runs(options)
+    names = [name for pattern in options.pattern for name in matching(pattern)]
     width = max(map(len, names))
     for name in names:
         recipe = recipes[name]
@@ -340,27 +322,6 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         chosen = {name: getattr(options, name) for name in kept}
         return run_together(jobs, options.together, {**chosen, "progress": "lines"})
     return run_sweep(jobs, at_once=options.jobs, gpus=[gpu for gpu in options.gpus.split(",") if gpu])
-
-
-def evaluate_run(options: argparse.Namespace) -> int:
-    from fsft.checkpoint import load_state
-    from fsft.evaluation import evaluate
-    from fsft.runtime.devices import resolve_device
-    from fsft.training import load_weights, recipe_data
-
-    path = options.run / "weights.pt"
-    if not path.exists():
-        raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
-    saved = load_state(path)
-    recipe = Recipe.from_dict(saved["recipe"])
-    model = load_weights(path, resolve_device(options.device))
-    train_set, test_set = recipe_data(recipe, options.data_dir)
-    if list(test_set.classes) != list(saved["classes"]):
-        raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
-    statistics = train_set.statistics
-    for mode, accuracy in evaluate(model, test_set, statistics=statistics, precision=options.precision).items():
-        print(f"{mode:<8}  {accuracy:.2f} %")
-    return 0
 
 
 def localize_run(options: argparse.Namespace) -> int:
