@@ -23,7 +23,7 @@ from fsft.datasets.stream import (
     in_order,
     training_transform,
 )
-from fsft.maps.localization import box_masks
+from fsft.maps.scores import box_masks
 
 
 @pytest.fixture

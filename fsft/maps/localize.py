@@ -17,8 +17,8 @@ from fsft.datasets.stream import as_shown
 from fsft.evaluation import predict_all
 from fsft.framework import JointNet, PlainNet
 from fsft.maps.cam import class_maps, require_package
-from fsft.maps.localization import (
-    RANDOMIZE,
+from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
+from fsft.maps.scores import (
     box_masks,
     center_maps,
     localization_scores,
@@ -26,7 +26,6 @@ from fsft.maps.localization import (
     rank_correlation,
     uniform_maps,
 )
-from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
 from fsft.recipe import Recipe
 from fsft.runtime.devices import resolve_device
 from fsft.runtime.files import writable_folder
@@ -48,7 +47,7 @@ def localize(
     images: int | None = None,
     device: str | torch.device | None = None,
 ) -> MapScores:
-    """Score the maps of a finished run, and write ``results_dir/maps/<slug>-seed<seed>.json``.
+    """Score the maps of a finished run, write ``results_dir/maps/<slug>-seed<seed>.json``, and return what is in it.
 
     The true class is explained, in every inference mode. Where the test set has masks, they are the ground truth, else
     its boxes.
@@ -58,9 +57,6 @@ def localize(
         data_dir: where data sets are.
         images: about how many test images, evenly chosen; None for all.
         device: None takes the GPU if there is one.
-
-    Returns:
-        What was written.
 
     Raises:
         FileNotFoundError: the run is not done, or its weights are not there.
@@ -208,7 +204,7 @@ def sanity(
     images, truth = augment.normalize(some.images, *statistics, channels_last=True), ground_truth(some)
     trained = class_maps(model, images, some.labels, centered=True)
     found = {"trained": {"energy": 100 * float(localization_scores(trained, **truth)["energy"].mean())}}
-    for what in RANDOMIZE:
+    for what in ("head", "all"):
         energies, correlations = [], []
         for draw in range(DRAWS):
             maps = class_maps(randomized(model, what, seed=draw), images, some.labels, centered=True)
