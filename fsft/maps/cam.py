@@ -100,11 +100,10 @@ def class_maps(
 def class_scores(output: Tensor | JointOutput, mode: str | None = None) -> Tensor:
     """The score of each class before the softmax, (B, N): what a map explains.
 
-    A plain network's logits; for a joint classifier ``"si"`` the matching columns of the untouched view, ``"ag-last"``
+    A plain network's logits; of a joint classifier ``"si"`` the matching columns of the untouched view, ``"ag-last"``
     their mean over the views, ``"sd"`` the distilled classifier's logits. Eq. 4 averages probabilities, which have no
-    common score before the softmax: for ``"ag"`` it is the mean of the two classifiers' aggregated logits, in the same
-    units as the others, and exact for ``"ag-logits"``. (The logarithm of P_AG would be exact, but its gradient fades
-    where the network is sure.)
+    common score: for ``"ag"`` it is the mean of the two classifiers' aggregated logits, as for ``"ag-logits"``. (The
+    logarithm of P_AG would be exact, but its gradient fades where the network is sure.)
     """
     if not isinstance(output, JointOutput):
         return output
@@ -148,15 +147,9 @@ def explained(model: nn.Module, mode: str | None = None) -> str:
 
 
 def quadrant_shares(maps: Tensor) -> Tensor:
-    """How the mass of each map is divided: upper left, upper right, lower left, lower right, the order of the masks.
+    """How the mass of maps (B, H, W) is divided among the quadrants of :func:`fsft.quadrant_masks`, in their order.
 
-    A quadrant's side is ``size // 2`` as in :func:`fsft.quadrant_masks`.
-
-    Args:
-        maps: (B, H, W), at least 0.
-
-    Returns:
-        (B, 4), float32, each row adding up to 1; NaN for a map that is zero everywhere, which has no place.
+    (B, 4), float32, each row adding up to 1; NaN for a map that is zero everywhere, which has no place.
     """
     if maps.ndim != 3 or not (maps >= 0).all():
         raise ValueError(f"expected maps (B, H, W) of at least 0, found shape {tuple(maps.shape)}")
@@ -166,20 +159,15 @@ def quadrant_shares(maps: Tensor) -> Tensor:
 
 
 def require_package() -> Any:
-    """The grad-cam package.
-
-    Raises:
-        ImportError: it is not installed, or something that it needs is not.
-    """
+    """The grad-cam package; ImportError where it, or something that it needs, is missing."""
     try:
         return importlib.import_module("pytorch_grad_cam")
     except ImportError as error:
+        reason = f"importing it fails: {error}"
         if error.name == "pytorch_grad_cam":
             reason = "it is not installed: pip install grad-cam"
-        else:
-            reason = f"it is installed, but importing it fails: {error}"
-            if "libGL" in str(error):
-                reason += "; pip install --force-reinstall opencv-python-headless needs no libGL"
+        elif "libGL" in str(error):
+            reason += "; pip install --force-reinstall opencv-python-headless, which works without it"
         raise ImportError(f"class activation maps need the grad-cam package; {reason}") from error
 
 
