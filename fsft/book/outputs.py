@@ -35,19 +35,7 @@ _TABLE_TAGS: Mapping[str, frozenset[str]] = {
     "td": frozenset({"class"}),
     "a": frozenset({"href"}),
 }
-# And those of `fsft.figures.explorer.explorer`.
-_EXPLORER_TAGS: Mapping[str, frozenset[str]] = {
-    "div": frozenset({"class", "role", "aria-label"}),
-    "style": frozenset(),
-    "fieldset": frozenset(),
-    "legend": frozenset(),
-    "label": frozenset(),
-    "input": frozenset({"type", "name", "class", "checked"}),
-    "figure": frozenset({"class"}),
-    "img": frozenset({"src", "alt"}),
-    "figcaption": frozenset(),
-}
-_ROOTS: Mapping[str, Mapping[str, frozenset[str]]] = {"fsft-table": _TABLE_TAGS, "fsft-explorer": _EXPLORER_TAGS}
+_ROOTS: Mapping[str, Mapping[str, frozenset[str]]] = {"fsft-table": _TABLE_TAGS}
 _VOID = frozenset({"input", "img"})
 _DATA_IMAGE = "data:image/png;base64,"
 _SAFE_LINK = re.compile(r"(https://|(?![\w+.-]*:)(?!//))[^\s\\]*")
@@ -193,12 +181,7 @@ class _OwnHtmlParser(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self.open_tags:
             raise OutputError("an HTML output holds text outside a table")
-        if self.open_tags[-1] == "style":
-            from fsft.figures.explorer import STYLE  # draws with matplotlib, which only an explorer needs here
-
-            if data != STYLE:
-                raise OutputError("an HTML output holds a style sheet that is not the explorer's")
-        self.written.append(data if self.open_tags[-1] == "style" else html.escape(data))
+        self.written.append(html.escape(data))
 
     def handle_comment(self, data: str) -> None:
         raise OutputError("an HTML output holds a comment, which is not allowed")

@@ -101,21 +101,11 @@ def _check_page(page: Path) -> Iterator[str]:
             yield f"the image {image.get('src')} has no alternative text that says something, found {alt!r}"
     for output in main.select(".cell_output"):
         for element in output.find_all(["script", "iframe", "object", "embed", "style", "form"]):
-            if not _is_explorers_style(element):
-                yield f"an output holds <{element.name}>"
+            yield f"an output holds <{element.name}>"
     for element in main.find_all(True):
         for name, value in element.attrs.items():
             if name.lower().startswith("on") or "javascript:" in str(value).lower():
                 yield f"<{element.name}> has the active attribute {name}={str(value)[:60]!r}"
-
-
-def _is_explorers_style(element: Tag) -> bool:
-    """Whether it is the one style sheet that an output may bring along."""
-    if element.name != "style":
-        return False
-    from fsft.figures.explorer import STYLE  # draws with matplotlib, which only an explorer needs here
-
-    return element.get_text() == STYLE
 
 
 def _check_outputs(page: Path, notebook: Path) -> Iterator[str]:

@@ -325,7 +325,7 @@ def sweep_recipes(options: argparse.Namespace) -> int:
 
 
 def localize_run(options: argparse.Namespace) -> int:
-    from fsft.maps.scoring import localize
+    from fsft.maps.localize import localize
 
     recipe = named_recipe(options.recipe)
     found = localize(

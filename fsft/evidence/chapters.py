@@ -237,6 +237,17 @@ def map_cells(ledger: Ledger) -> list[Cell]:
     ]
 
 
+def cells_frame(ledger: Ledger) -> pd.DataFrame:
+    """Every cell in the columns that :func:`fsft.figures.gain_plots.gain_map` draws."""
+    rows = []
+    for cell in map_cells(ledger):
+        seeds = "" if cell.gain is None else ", ".join(map(str, sorted(set(cell.gain.n))))
+        row = {"gain": None if cell.gain is None else cell.gain.gain, "clear": cell.clear, "seeds": seeds}
+        place = {name: getattr(cell, name) for name in ("images", "epochs", "mode", "scale")}
+        rows.append(place | row | {"text": cell.text})
+    return pd.DataFrame(rows).astype({"gain": float})
+
+
 def budget_gain(ledger: Ledger, images: int, epochs: int, mode: str, scale: float, **changes: Any) -> Difference | None:
     """The gain of SI or AG (networks of eq. 3) or SD (eq. 6) over the baseline; None where a side has not run.
 

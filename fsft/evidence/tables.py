@@ -28,7 +28,7 @@ from fsft.evidence.comparison import (
     recipe_key,
 )
 from fsft.evidence.ledger import Ledger, Run
-from fsft.evidence.statistics import Summary
+from fsft.evidence.statistics import Summary, welch
 from fsft.methods import METHODS
 from fsft.recipe import Recipe
 
@@ -264,6 +264,40 @@ def gains_frame(ledger: Ledger) -> pd.DataFrame:
         if not gain.exact
     ]
     return pd.DataFrame(rows)
+
+
+def forest_frame(ledger: Ledger, mode: str) -> pd.DataFrame:
+    """The gains of one inference mode in the columns that :func:`fsft.figures.gain_plots.forest` draws.
+
+    Rows are the models and data sets of Tables 1, 3, and 4, then the reduced settings of FSFT alone with beta = 1 and
+    the quadrants; those with the most runs, and of them those with the longest training, rank first.
+    """
+    rows = {}
+    for key, cell in paper.cells.items():
+        if cell.mode == mode and cell.table in ("Table 1", "Table 3", "Table 4"):
+            base = paper.cells[f"{key.rsplit('/', 1)[0]}/baseline"]
+            sides = [Summary(side.mean or 0.0, side.sd, side.n) for side in (cell, base)]
+            rows[key] = ("paper", cell.row, welch(*sides), 0)
+    labels = {key: label for key, (_, label, *_) in rows.items()}
+    settings = setting_names(ledger)
+    found = [gain for gain in gains(ledger) if gain.modes == (mode, "baseline")]
+    exact = {f"{gain.runs[0].origin.rsplit('/', 1)[0]}/{mode}": gain for gain in found if gain.exact}
+    drawn = [*rows.values(), *(("exact", labels[key], exact[key].difference, 0) for key in labels if key in exact)]
+    small = [gain for gain in found if not gain.exact and gain.usual_form and gain.methods[0] in ("fsft", "fsft-sd")]
+    ranked = sorted(small, key=lambda gain: (-len(gain.runs), -_images_seen(gain)))
+    for gain in sorted(ranked, key=lambda gain: setting_order(gain, settings)):
+        recipe = gain.recipe
+        heads = "" if recipe.head_lr_scale == 1 else f", ×{recipe.head_lr_scale:g}"
+        label = f"{settings[setting_key(recipe)]}: {recipe.model}, {recipe.epochs} ep.{heads}{extras(recipe)}"
+        drawn.append(("reduced", label, gain.difference, ranked.index(gain)))
+    return pd.DataFrame(
+        [(side, label, one.gain, one.low, one.high, rank) for side, label, one, rank in drawn],
+        columns=["side", "label", "gain", "low", "high", "rank"],
+    ).astype({"low": float, "high": float})
+
+
+def _images_seen(gain: Gain) -> int:
+    return max(run.raw["data"]["train_images"] for run in gain.runs) * gain.recipe.epochs
 
 
 def compute_frame(ledger: Ledger) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fsft.figures import plots
 
-# Curves in panels of a method without and with FSFT, such as `fsft.evidence.chapters.table2_curves` gives.
-LOOKS = {
-    "without": plots.MethodStyle("without FSFT", plots.BLACK, "o", "-"),
-    "si": plots.METHODS["si"],
-    "ag": plots.METHODS["ag"],
-}
+_PANEL_LOOKS = plots.LOOKS | {"without": plots.Look("without FSFT", plots.BLACK, "o", "-")}  # type: ignore[operator]
 _DARK_FROM = 0.55  # white text on "Blues" from this share of the scale on
 
 
@@ -102,10 +96,10 @@ def agreement(votes_for_winner: np.ndarray, right: np.ndarray, views: int) -> Fi
 def view_accuracy(groups: Mapping[str, tuple[np.ndarray, float]], names: Sequence[str]) -> Figure:
     """Accuracy in percent of each view (V,) as markers and of their aggregate as a line, for each classifier."""
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 4.2))
-    looks = ((plots.BLUE, "s", "--"), (plots.VERMILION, "^", "-."))
-    for (label, (views, aggregate)), (color, marker, line) in zip(groups.items(), looks, strict=False):
-        ax.plot(range(len(views)), views, color=color, marker=marker, linestyle="none", markersize=9, label=label)
-        ax.axhline(aggregate, color=color, linestyle=line, label=f"{label}, aggregated")
+    for (label, (views, aggregate)), look in zip(groups.items(), (plots.LOOKS["si"], plots.LOOKS["ag"]), strict=False):
+        marks = look.line() | {"label": label, "linestyle": "none", "markersize": 9}
+        ax.plot(range(len(views)), views, **marks)
+        ax.axhline(aggregate, color=look.color, linestyle=look.linestyle, label=f"{label}, aggregated")
     ax.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
     ax.set_ylabel("test accuracy (%)")
     ax.grid(False, axis="x")
@@ -113,7 +107,7 @@ def view_accuracy(groups: Mapping[str, tuple[np.ndarray, float]], names: Sequenc
     return fig
 
 
-def gallery(rows: Mapping[str, Sequence[tuple[np.ndarray, str]]], columns: int = 4) -> Figure:
+def examples(rows: Mapping[str, Sequence[tuple[np.ndarray, str]]], columns: int = 4) -> Figure:
     """Rows of pictures (H, W, 3), each with its own caption; a row may hold fewer than `columns`, or none."""
     side = plots.WIDTH / columns
     fig, axes = plt.subplots(len(rows), columns, squeeze=False, figsize=(plots.WIDTH, len(rows) * (side + 0.65)))
@@ -159,27 +153,16 @@ def dumbbells(
     `spread` draws a grey band of this half-width around the first value: what chance alone would do.
     """
     order = np.argsort(np.asarray(after) - np.asarray(before))
+    before, after, rows = np.asarray(before)[order], np.asarray(after)[order], np.arange(len(order))
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.4 + 0.3 * len(order)))
-    for place, k in enumerate(order):
-        if spread is not None:
-            low, high = max(before[k] - spread, 0), min(before[k] + spread, 100)
-            ax.barh(place, high - low, left=low, height=0.5, color="#DDDDDD", zorder=1)
-        color = plots.BLUE if after[k] >= before[k] else plots.VERMILION
-        ax.plot([before[k], after[k]], [place, place], color=color, linewidth=2.5, marker="", linestyle="-", zorder=2)
-    rows = np.arange(len(order))
-    ax.scatter(
-        np.asarray(before)[order],
-        rows,
-        color="white",
-        edgecolor=plots.BLACK,
-        s=60,
-        zorder=3,
-        clip_on=False,
-        label=labels[0],
-    )
-    ax.scatter(
-        np.asarray(after)[order], rows, color=plots.BLACK, marker="D", s=45, zorder=4, clip_on=False, label=labels[1]
-    )
+    if spread is not None:
+        low, high = np.maximum(before - spread, 0), np.minimum(before + spread, 100)
+        ax.barh(rows, high - low, left=low, height=0.5, color="#DDDDDD", zorder=1)
+    colors = np.where(after >= before, plots.BLUE, plots.VERMILION).tolist()
+    ax.hlines(rows, before, after, colors=colors, linewidth=2.5, zorder=2)
+    for values, color, marker, label in ((before, "white", "o", labels[0]), (after, plots.BLACK, "D", labels[1])):
+        points, *_ = ax.plot(values, rows, marker, color=color, linestyle="none", label=label, markersize=7, zorder=3)
+        points.set(markeredgecolor=plots.BLACK, clip_on=False)
     ax.set_yticks(rows, [names[k] for k in order])
     ax.set_xlabel(xlabel)
     ax.grid(False, axis="y")
@@ -187,42 +170,31 @@ def dumbbells(
     return fig
 
 
-def curve_panels(
-    panels: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, plots.MethodStyle], columns: int = 2
-) -> Figure:
-    """Learning curves in panels that share their axes: test accuracy in percent after each epoch.
+def curve_panels(panels: Mapping[str, Mapping[str, np.ndarray]], columns: int = 2) -> tuple[Figure, str]:
+    """Learning curves in panels that share their axes: test accuracy in percent by epoch; figure and alt text.
 
-    `panels` maps a title to curves (epochs,) by name, `looks` the names to their line; a panel may be empty, and then
-    says "not run". Names beyond the curves at hand do not enter the legend.
+    `panels` maps a title to curves (epochs,) by inference mode, or by "without" for a network without FSFT; a panel
+    without curves says "not run".
     """
     rows = -(-len(panels) // columns)
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(plots.WIDTH, 2.4 * rows + 0.7), sharex=True, sharey=True, squeeze=False
-    )
-    drawn: dict[str, Any] = {}
+    size = (plots.WIDTH, 2.4 * rows + 0.7)
+    fig, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    drawn, parts = {}, []
     for ax, (title, curves) in zip(axes.flat, panels.items(), strict=False):
+        ends = []
         for name, values in curves.items():
-            (drawn[looks[name].label],) = ax.plot(range(1, len(values) + 1), values, **looks[name].line())
+            look = _PANEL_LOOKS[name]
+            (drawn[look.label],) = ax.plot(range(1, len(values) + 1), values, **look.line())
+            ends.append(f"{look.label} from {values[0]:.1f} to {values[-1]:.1f} in {len(values)} epochs")
         if not curves:
             ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
         ax.set_title(title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        parts.append(f"{title}: {', '.join(ends) or 'not run'}.")
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     fig.supxlabel("epoch", fontsize=12)
     fig.supylabel("test accuracy (%)", fontsize=12)
     if drawn:
         fig.legend(drawn.values(), drawn.keys(), loc="outside upper center", ncols=len(drawn), handlelength=2.6)
-    return fig
-
-
-def curve_panels_alt(panels: Mapping[str, Mapping[str, np.ndarray]], looks: Mapping[str, plots.MethodStyle]) -> str:
-    """Alternative text for `curve_panels`: where every curve begins and ends."""
-    parts = []
-    for title, curves in panels.items():
-        ends = [
-            f"{looks[name].label} from {values[0]:.1f} to {values[-1]:.1f} in {len(values)} epochs"
-            for name, values in curves.items()
-        ]
-        parts.append(f"{title}: {', '.join(ends) or 'not run'}.")
-    return f"Test accuracy in percent after each epoch, in {len(panels)} panels. " + " ".join(parts)
+    return fig, f"Test accuracy in percent after each epoch, in {len(panels)} panels. " + " ".join(parts)

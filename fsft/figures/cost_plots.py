@@ -12,7 +12,7 @@ from fsft.figures import plots
 
 _HATCHES = ("", "//", "..", "xx", "--")
 # Every method of Table 5 looks the same in all figures: color, marker, line.
-LOOKS: Mapping[str, tuple[str, str, str]] = {
+_METHODS: Mapping[str, tuple[str, str, str]] = {
     "baseline": (plots.BLACK, "o", "-"),
     "FSFT, closed form": (plots.BLUE, "s", "--"),
     "FSFT, literal": (plots.VERMILION, "^", "-."),
@@ -23,18 +23,15 @@ LOOKS: Mapping[str, tuple[str, str, str]] = {
 def shares(parts: Mapping[str, Mapping[str, float]]) -> Figure:
     """Stacked bars: `parts` maps a quantity to the amount in every part; each bar is scaled to 100 percent."""
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 3.6))
-    names = list(next(iter(parts.values())))
     left = np.zeros(len(parts))
+    behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+    names = next(iter(parts.values()))
     for name, color, hatch in zip(names, plots.PALETTE, _HATCHES * 2, strict=False):
         values = np.array([100 * amounts[name] / sum(amounts.values()) for amounts in parts.values()])
-        bars = ax.barh(
-            list(parts), values, left=left, color=color, hatch=hatch, edgecolor="white", label=name, height=0.6
-        )
-        labels = [f"{value:.0f}" if value >= 6 else "" for value in values]
-        boxes = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
-        ax.bar_label(bars, labels, label_type="center", fontsize=11, bbox=boxes)
-        for label in ax.texts:
-            label.set_visible(bool(label.get_text()))
+        ax.barh(list(parts), values, 0.6, left, label=name, color=color, hatch=hatch, edgecolor="white")
+        for y, value in enumerate(values):
+            if value >= 6:
+                ax.text(left[y] + value / 2, y, f"{value:.0f}", ha="center", va="center", fontsize=11, bbox=behind)
         left += values
     ax.invert_yaxis()
     ax.grid(False)
@@ -58,19 +55,18 @@ def memory_fit(
     """
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 4.6))
     high = 1.08 * max(max(values.values()) for values in counted.values())
-    looks = ((plots.BLUE, "s", "--"), (plots.VERMILION, "^", "-."))
-    for (block, values), (color, marker, line) in zip(counted.items(), looks, strict=False):
+    for number, (block, values) in enumerate(counted.items()):
+        look = plots.look_of(block, number)
         x, y = [values[row] for row in printed], list(printed.values())
         slope, intercept = line_fit(x, y)
-        ax.plot(x, y, linestyle="none", marker=marker, color=color, markersize=8)
-        span = np.array([0, max(x)])
-        ax.plot(span, intercept + slope * span, color=color, linestyle=line, marker="", label=f"{block}: {slope:.2f}")
-        if block == next(iter(counted)):
+        ax.plot(x, y, linestyle="none", marker=look.marker, color=look.color, markersize=8)
+        ends = np.array([0, max(x)])
+        line = {"color": look.color, "linestyle": look.linestyle, "marker": ""}
+        ax.plot(ends, intercept + slope * ends, label=f"{block}: {slope:.2f}", **line)
+        if number == 0:
             for names, a, b in _clusters([rows[row] for row in printed], x, y, 0.06 * high):
                 behind = {"facecolor": "white", "edgecolor": "none"}
-                ax.annotate(
-                    names, (a, b), xytext=(12, -12), textcoords="offset points", va="top", fontsize=10, bbox=behind
-                )
+                ax.annotate(names, (a, b), (12, -12), "data", "offset points", va="top", fontsize=10, bbox=behind)
     ax.plot([0, high], [0, high], color=plots.GREY, linewidth=1, linestyle="-", marker="", label="as counted: 1")
     ax.set(xlabel="counted peak (MiB)", ylabel="printed in Table 5 (MB)", xlim=(0, 1.12 * high), ylim=(0, None))
     ax.legend(title="slope of the line", loc="lower right")
@@ -95,16 +91,15 @@ def growth(panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[flo
     fig, axes = plt.subplots(len(panels), 1, figsize=(plots.WIDTH, 2.5 * len(panels) + 0.6), squeeze=False)
     for ax, (name, (x, curves)) in zip(axes[:, 0], panels.items(), strict=True):
         for method, values in curves.items():
-            color, marker, line = LOOKS[method]
+            color, marker, line = _METHODS[method]
             ax.loglog(x, values, color=color, marker=marker, linestyle=line, label=method)
         ax.set(xlabel=name, ylabel=ylabel)
         ax.set_xticks(list(x), [f"{value:g}" for value in x])
         ax.minorticks_off()
         low, high = ax.get_ylim()
-        ticks = [
-            tick for tick in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000) if low <= tick <= high
-        ]
-        ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+        ticks = [tick for power in range(1, 6) for tick in (10**power, 2 * 10**power, 5 * 10**power)]
+        shown = [tick for tick in ticks if low <= tick <= high]
+        ax.set_yticks(shown, [f"{tick:,}" for tick in shown])
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
@@ -115,10 +110,10 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def overheads(x: Sequence[float], curves: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Figure:
-    """Overhead in percent over a setting, one line for each method of :data:`LOOKS`."""
+    """Overhead in percent over a setting, one line for each method of Table 5."""
     fig, ax = plt.subplots()
     for method, values in curves.items():
-        color, marker, line = LOOKS[method]
+        color, marker, line = _METHODS[method]
         ax.plot(x, values, color=color, marker=marker, linestyle=line, label=method)
     ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
     ax.set_xticks(list(x))

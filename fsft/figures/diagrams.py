@@ -1,4 +1,4 @@
-"""Diagrams of the method for the first chapters: the pretext task (Figure 2), joint labels, the framework (Figure 3).
+"""Drawings of the method: masks and pretext task (Figure 2), joint labels, framework (Figure 3), where beta acts.
 
 They only draw what they are given. A dropped region is hatched instead of dark, so that it is not taken for a small
 activation.
@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
+from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
 from fsft.figures import plots
@@ -50,8 +50,17 @@ def draw_masked(
     low, high = limits or (float(channel.min()), float(channel.max()))
     ax.imshow(np.where(mask > 0, channel, np.nan), cmap=plots.FEATURE_CMAP, vmin=low, vmax=high)
     plots.hide_axes(ax, title)
+    _hatch(ax, mask, channel.shape)
+
+
+def _hatch(ax: Axes, mask: np.ndarray, size: tuple[int, ...]) -> None:
+    """Hatch what a mask (h, w) drops, on a picture of this size (H, W, ...)."""
     square = Path.unit_rectangle()
-    cells = [Path(square.vertices + np.array([x - 0.5, y - 0.5]), square.codes) for y, x in np.argwhere(mask == 0)]
+    height, width = size[0] / mask.shape[0], size[1] / mask.shape[1]
+    cells = [
+        Path(np.asarray(square.vertices) * (width, height) + (x * width - 0.5, y * height - 0.5), square.codes)
+        for y, x in np.argwhere(mask == 0)
+    ]
     if cells:
         # One patch for all cells: a hatch would start anew in each patch.
         outline = Path.make_compound_path(*cells)
@@ -77,9 +86,8 @@ def family_rows(families: Mapping[str, np.ndarray]) -> Figure:
     """Families of masks (M, H, W), one below the other, each named on the left; grey is kept, black is dropped."""
     columns = max(len(masks) for masks in families.values())
     side = (plots.WIDTH - 1.6) / columns
-    fig, axes = plt.subplots(
-        len(families), columns, squeeze=False, figsize=(plots.WIDTH, len(families) * (side + 0.12) + 0.3)
-    )
+    size = (plots.WIDTH, len(families) * (side + 0.12) + 0.3)
+    fig, axes = plt.subplots(len(families), columns, squeeze=False, figsize=size)
     for row, (name, masks) in zip(axes, families.items(), strict=True):
         for j, ax in enumerate(row):
             if j < len(masks):
@@ -105,8 +113,8 @@ def pretext_task(image: np.ndarray, channel: np.ndarray, masks: np.ndarray, labe
     name = "" if class_name == str(label) else f"\n“{class_name}”"
     plots.hide_axes(image_ax, f"image $x$, class {label}{name}")
     draw_masked(feature_ax, channel, np.ones_like(channel), "features $f$\n(one channel)")
-    arrow = {"arrowstyle": "-|>", "color": plots.BLACK, "linewidth": 1.5}
-    image_ax.annotate("", (0.5, -0.3), (0.5, -0.04), "axes fraction", "axes fraction", arrowprops=arrow)
+    inside = {"xycoords": image_ax.transAxes, "textcoords": image_ax.transAxes}
+    plots.arrow(image_ax, (0.5, -0.04), (0.5, -0.3), **inside)
     image_ax.text(0.57, -0.17, "stages", transform=image_ax.transAxes, va="center")
     rows = right.subplots(count, 3, squeeze=False)
     for j, (mask_ax, masked_ax, text_ax) in enumerate(rows):
@@ -117,43 +125,29 @@ def pretext_task(image: np.ndarray, channel: np.ndarray, masks: np.ndarray, labe
         color = plots.MASK_COLORS[j % len(plots.MASK_COLORS)]
         text_ax.text(0.5, 0.64, f"({label}, {j})", ha="center", va="center", color=color, fontsize=15)
         text_ax.text(0.5, 0.32, f"{label}·{count} + {j} = {label * count + j}", ha="center", va="center")
-        _connect(mask_ax, masked_ax)
-        _connect(masked_ax, text_ax)
+        for before, after in ((mask_ax, masked_ax), (masked_ax, text_ax)):
+            between = {"xycoords": after.transAxes, "textcoords": before.transAxes}
+            plots.arrow(after, (1.02, 0.5), (-0.02, 0.5), plots.GREY, **between)
     for ax, title in zip(rows[0], ("mask $M_j$", r"$\tilde{f}_j = f \odot M_j$", r"label $(y, j)$"), strict=True):
         ax.set_title(title)
     return fig
-
-
-def _connect(left: Axes, right: Axes) -> None:
-    """A small arrow from one axes to the next."""
-    right.annotate(
-        "",
-        xy=(-0.02, 0.5),
-        xycoords=right.transAxes,
-        xytext=(1.02, 0.5),
-        textcoords=left.transAxes,
-        arrowprops={"arrowstyle": "-|>", "color": plots.GREY, "shrinkA": 0, "shrinkB": 0},
-    )
 
 
 def joint_label_grid(num_classes: int, num_masks: int, row: int | None = None) -> Figure:
     """The numbering y * M + j as a grid: one row a class, one column a mask; `row` is set off."""
     shown = min(num_classes, 10)
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 0.42 * shown + 1.0))
-    for y in range(shown):
-        for j in range(num_masks):
-            chosen = y == row
-            ax.add_patch(Rectangle((j, y), 1, 1, facecolor=plots.YELLOW if chosen else "white", edgecolor=plots.GREY))
-            weight = "bold" if chosen else "normal"
-            ax.text(j + 0.5, y + 0.5, str(y * num_masks + j), ha="center", va="center", weight=weight)
+    for y, j in np.ndindex(shown, num_masks):
+        color, weight = (plots.YELLOW, "bold") if y == row else ("white", "normal")
+        ax.add_patch(Rectangle((j, y), 1, 1, facecolor=color, edgecolor=plots.GREY))
+        ax.text(j + 0.5, y + 0.5, str(y * num_masks + j), ha="center", va="center", weight=weight)
     ax.set(xlim=(0, num_masks), ylim=(shown, 0), ylabel="class $y$", xlabel="mask $j$")
     ax.set_xticks(np.arange(num_masks) + 0.5, [str(j) for j in range(num_masks)])
     ax.set_yticks(np.arange(shown) + 0.5, [str(y) for y in range(shown)])
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
     if shown < num_classes:
         ax.text(0, shown + 0.1, f"… and so on, up to class {num_classes - 1}", va="top")
     return fig
@@ -164,75 +158,44 @@ def framework() -> Figure:
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 6.9))
     ax.set(xlim=(0, plots.WIDTH), ylim=(0.4, 7.3), aspect="equal")
     ax.axis("off")
-    trunk, views, heads = 0.85, 2.95, 5.35
-    _box(ax, trunk, 7.0, "image $x$", plots.BLACK)
-    _box(ax, trunk, 6.0, r"stages $L_1 \dots L_{m-1}$", plots.BLACK, fill="#E8E8E8")
-    _box(ax, trunk, 5.0, r"features $f_{m-1}$", plots.BLUE)
-    _box(ax, trunk, 4.0, r"stage $L_m$", plots.BLACK, fill="#E8E8E8")
-    _box(ax, trunk, 3.0, r"features $f_m$", plots.BLUE)
+    trunk, views, heads, size, wide = 0.85, 2.95, 5.35, (1.64, 0.54), 2.0
+    plots.box(ax, trunk, 7.0, "image $x$", size)
+    plots.box(ax, trunk, 6.0, r"stages $L_1 \dots L_{m-1}$", size, facecolor="#E8E8E8")
+    plots.box(ax, trunk, 5.0, r"features $f_{m-1}$", size, plots.BLUE)
+    plots.box(ax, trunk, 4.0, r"stage $L_m$", size, facecolor="#E8E8E8")
+    plots.box(ax, trunk, 3.0, r"features $f_m$", size, plots.BLUE)
     for start in (7.0, 6.0, 5.0, 4.0):
-        _arrow(ax, (trunk, start - 0.28), (trunk, start - 0.72))
-    joint = "5N joint classes"
+        plots.arrow(ax, (trunk, start - 0.28), (trunk, start - 0.72))
     for y, head, loss in ((5.0, "Fc_{m-1}", r"\beta\,\mathcal{L}_{m-1}"), (3.0, "Fc_m", r"\mathcal{L}_m")):
         _views(ax, views, y)
-        _box(ax, heads, y, f"$\\mathrm{{{head}}}$: {joint}\nloss ${loss}$", plots.ORANGE, width=2.0, height=0.72)
-        _arrow(ax, (trunk + 0.83, y), (views - 0.83, y))
-        _arrow(ax, (views + 0.83, y), (heads - 1.02, y))
-    modes = {name: plots.METHODS[name] for name in ("ag", "si", "sd")}
-    _box(ax, heads, 4.0, f"{modes['ag'].label}: mean of both", modes["ag"].color, width=2.0, dashed=True)
-    _arrow(ax, (heads, 4.64), (heads, 4.28))
-    _arrow(ax, (heads, 3.36), (heads, 3.72))
-    _box(ax, heads, 2.0, f"{modes['si'].label}: whole map", modes["si"].color, width=2.0, dashed=True)
-    _arrow(ax, (heads, 2.64), (heads, 2.28))
-    _box(ax, views, 1.0, "pool, $\\mathrm{Fc}(\\cdot\\,;\\mu)$:\nN classes", plots.ORANGE, height=0.72)
-    _box(ax, heads, 1.0, f"{modes['sd'].label}", modes["sd"].color, width=2.0, dashed=True)
+        text = f"$\\mathrm{{{head}}}$: 5N joint classes\nloss ${loss}$"
+        plots.box(ax, heads, y, text, (wide, 0.72), plots.ORANGE)
+        plots.arrow(ax, (trunk + 0.83, y), (views - 0.83, y))
+        plots.arrow(ax, (views + 0.83, y), (heads - 1.02, y))
+    for y, mode, source in ((4.0, "ag", ": mean of both"), (2.0, "si", ": whole map"), (1.0, "sd", "")):
+        look = plots.LOOKS[mode]
+        plots.box(ax, heads, y, look.label + source, (wide, 0.54), look.color, linestyle="--")
+    for start, end in ((4.64, 4.28), (3.36, 3.72), (2.64, 2.28)):
+        plots.arrow(ax, (heads, start), (heads, end))
+    plots.box(ax, views, 1.0, "pool, $\\mathrm{Fc}(\\cdot\\,;\\mu)$:\nN classes", (1.64, 0.72), plots.ORANGE)
     ax.plot([trunk, trunk], [2.72, 1.0], color=plots.BLACK, linewidth=1.5, marker="", linestyle="-")
-    _arrow(ax, (trunk, 1.0), (views - 0.83, 1.0))
-    _arrow(ax, (views + 0.83, 1.0), (heads - 1.02, 1.0))
+    plots.arrow(ax, (trunk, 1.0), (views - 0.83, 1.0))
+    plots.arrow(ax, (views + 0.83, 1.0), (heads - 1.02, 1.0))
     return fig
-
-
-def _box(
-    ax: Axes, x: float, y: float, text: str, color: str, *,
-    width: float = 1.64, height: float = 0.54, fill: str = "white", dashed: bool = False,
-) -> None:  # fmt: skip
-    """A labeled box with its center at (x, y); a dashed one is a way to predict."""
-    ax.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y - height / 2),
-            width,
-            height,
-            boxstyle="round,pad=0,rounding_size=0.08",
-            facecolor=fill,
-            edgecolor=color,
-            linewidth=2,
-            linestyle="--" if dashed else "-",
-        )
-    )
-    ax.text(x, y, text, ha="center", va="center", fontsize=11, linespacing=1.4)
 
 
 def _views(ax: Axes, x: float, y: float) -> None:
     """A box with the masks in miniature."""
-    _box(ax, x, y, "", plots.BLUE, height=0.86)
+    plots.box(ax, x, y, "", (1.64, 0.86), plots.BLUE)
     ax.text(x, y + 0.22, "5 masks, pool", ha="center", va="center", fontsize=11)
     side, gap = 0.24, 0.06
     left = x - (len(_CORNERS) * (side + gap) - gap) / 2
     for k, corner in enumerate(_CORNERS):
         origin = (left + k * (side + gap), y - 0.32)
-        ax.add_patch(Rectangle(origin, side, side, facecolor=KEPT, edgecolor=plots.GREY, linewidth=0.8))
+        ax.add_patch(Rectangle(origin, side, side, facecolor=KEPT, edgecolor=plots.GREY, linewidth=0.8, zorder=3))
         if corner is not None:
             dropped = (origin[0] + corner[0] * side / 2, origin[1] + corner[1] * side / 2)
-            ax.add_patch(Rectangle(dropped, side / 2, side / 2, facecolor=DROPPED))
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate(
-        "",
-        xy=end,
-        xytext=start,
-        arrowprops={"arrowstyle": "-|>", "color": plots.BLACK, "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0},
-    )
+            ax.add_patch(Rectangle(dropped, side / 2, side / 2, facecolor=DROPPED, zorder=4))
 
 
 def pooling_as_product(features: np.ndarray, masks: np.ndarray) -> Figure:
@@ -255,4 +218,100 @@ def pooling_as_product(features: np.ndarray, masks: np.ndarray) -> Figure:
     for ax, sign in ((axes[1], "×"), (axes[3], "=")):
         ax.axis("off")
         ax.text(0.5, 0.5, sign, ha="center", va="center", fontsize=16)
+    return fig
+
+
+def two_streams() -> Figure:
+    """Where beta acts: the gradients of both classifiers meet at the penultimate tap, and go on as their sum."""
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 3.6))
+    ax.set(xlim=(0, 10), ylim=(0, 6))
+    ax.axis("off")
+    for x, y, text in (
+        (1.2, 1.2, "stem,\nlayer1,\nlayer2"),
+        (4.4, 1.2, "tap\n$f_{m-1}$"),
+        (7.2, 1.2, "layer3\n$f_m$"),
+        (4.4, 4.6, "classifier\n$m-1$"),
+        (7.2, 4.6, "classifier\n$m$"),
+    ):
+        plots.box(ax, x, y, text, (2.0, 1.7))
+    streams = (
+        ((4.4, 3.7), (4.4, 2.1), plots.VERMILION, "$\\beta \\times$ gradient", (4.2, 2.9), "right"),
+        ((7.2, 3.7), (7.2, 2.1), plots.BLUE, "gradient", (7.4, 2.9), "left"),
+        ((6.15, 1.2), (5.45, 1.2), plots.BLUE, "", (0, 0), "left"),
+        ((3.35, 1.2), (2.25, 1.2), plots.BLACK, "sum", (2.8, 0.75), "center"),
+    )
+    for start, end, color, text, (x, y), side in streams:
+        plots.arrow(ax, start, end, color)
+        ax.text(x, y, text, ha=side, va="center", color=color)
+    return fig
+
+
+def labelled_strip(
+    pictures: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    captions: Sequence[str],
+    shown: Mapping[int, str],
+    *,
+    masks: Sequence[np.ndarray] | None = None,
+    version: str = "j",
+) -> Figure:
+    """Pictures in a row, each above its training label.
+
+    Args:
+        pictures: (H, W, 3) each.
+        targets: (V, N) each, the share of the loss that goes to version v of class n; the shares add up to one.
+        captions: a text above each picture.
+        shown: the classes that are drawn, with their names.
+        masks: (h, w) each; what a mask drops is hatched in the picture.
+        version: what a row of a label is called, where there are several.
+    """
+    count, versions = len(pictures), len(targets[0])
+    heights = [min(1.9, plots.WIDTH / count - 0.2), max(0.34, 0.17 * versions)]
+    size = (plots.WIDTH, sum(heights) + 0.95)
+    fig, axes = plt.subplots(2, count, squeeze=False, figsize=size, height_ratios=heights)
+    for k in range(count):
+        _picture(axes[0][k], pictures[k], captions[k], None if masks is None else masks[k])
+        # In a narrow label two shares would run into each other; the shading still tells them apart.
+        _label(axes[1][k], targets[k][:, list(shown)], list(shown.values()), with_shares=count <= 3)
+    if versions > 1:
+        axes[1][0].set_yticks(range(versions), [str(v) for v in range(versions)], fontsize=10)
+        axes[1][0].set_ylabel(f"${version}$", rotation=0, labelpad=8, va="center")
+    return fig
+
+
+def _picture(ax: Axes, picture: np.ndarray, caption: str, mask: np.ndarray | None) -> None:
+    ax.imshow(picture)
+    plots.hide_axes(ax)
+    ax.set_title(caption, fontsize=11)
+    if mask is not None:
+        _hatch(ax, mask, picture.shape)
+
+
+def _label(ax: Axes, target: np.ndarray, names: Sequence[str], *, with_shares: bool) -> None:
+    """A label as a small table, with the classes that it names; shares below one can be written below them."""
+    ax.imshow(target, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    plots.hide_axes(ax)
+    ax.set_xticks(np.arange(len(names)) - 0.5, minor=True)
+    ax.set_yticks(np.arange(len(target)) - 0.5, minor=True)
+    ax.grid(which="minor", color="#DDDDDD", linewidth=0.6)
+    ax.tick_params(which="both", length=0)
+    used = sorted({int(column) for column in np.argwhere(target > 0)[:, 1]})
+    shares = target.sum(0)
+    texts = [names[k] + (f"\n{shares[k]:.2f}" if with_shares and shares[k] < 0.995 else "") for k in used]
+    ax.set_xticks(used, texts, fontsize=10)
+
+
+def view_grid(pictures: Sequence[np.ndarray], masks: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Versions of an image in rows, masks in columns, with the joint label of every view above it.
+
+    `pictures` is (R, H, W, 3), `masks` (M, h, w), `labels` (R, M) integers. The hatching stands for what is dropped
+    from the features.
+    """
+    rows, columns = labels.shape
+    size = (plots.WIDTH, rows * (plots.WIDTH / columns + 0.12) + 0.4)
+    fig, axes = plt.subplots(rows, columns, squeeze=False, figsize=size)
+    for line, picture, of_line in zip(axes, pictures, labels, strict=True):
+        for ax, mask, label in zip(line, masks, of_line, strict=True):
+            _picture(ax, picture, str(label), mask)
+    fig.suptitle(title, fontsize=12)
     return fig

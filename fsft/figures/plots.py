@@ -27,6 +27,7 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from fsft.evidence.tables import Link
@@ -41,6 +42,7 @@ YELLOW = "#F0E442"  # too light for lines on white: use it for areas with a dark
 BLACK = "#000000"
 GREY = "#6B6B6B"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, BLACK, ORANGE, SKY)
+_MARKERS, _LINES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":", "-", "--", "-.")
 
 FEATURE_CMAP = "cividis"  # feature maps, activations: perceptually uniform and color-blind safe
 DIVERGING_CMAP = "PuOr"  # signed quantities; center it on zero
@@ -49,8 +51,8 @@ MIN_ALT_WORDS = 5
 
 
 @dataclass(frozen=True)
-class MethodStyle:
-    """How one inference mode or method is drawn everywhere in the book."""
+class Look:
+    """How one inference mode, or another series, is drawn everywhere in the book."""
 
     label: str
     color: str
@@ -62,14 +64,21 @@ class MethodStyle:
         return {"label": self.label, "color": self.color, "marker": self.marker, "linestyle": self.linestyle}
 
 
-METHODS: Mapping[str, MethodStyle] = {
-    "baseline": MethodStyle("Baseline", BLACK, "o", "-"),
-    "si": MethodStyle("FSFT-SI", BLUE, "s", "--"),
-    "ag-last": MethodStyle("FSFT-AG, last classifier", PURPLE, "v", (0, (1, 1))),
-    "ag": MethodStyle("FSFT-AG", VERMILION, "^", "-."),
-    "ag-logits": MethodStyle("FSFT-AG, by logits", ORANGE, "<", (0, (3, 1, 1, 1))),
-    "sd": MethodStyle("FSFT-SD", GREEN, "D", ":"),
+LOOKS: Mapping[str, Look] = {
+    "baseline": Look("Baseline", BLACK, "o", "-"),
+    "si": Look("FSFT-SI", BLUE, "s", "--"),
+    "ag-last": Look("FSFT-AG, last classifier", PURPLE, "v", (0, (1, 1))),
+    "ag": Look("FSFT-AG", VERMILION, "^", "-."),
+    "ag-logits": Look("FSFT-AG, by logits", ORANGE, "<", (0, (3, 1, 1, 1))),
+    "sd": Look("FSFT-SD", GREEN, "D", ":"),
 }
+
+
+def look_of(name: str, number: int) -> Look:
+    """The look of a mode; of any other series, the one with this place in the order of colors."""
+    number %= len(PALETTE)
+    return LOOKS.get(name) or Look(name, PALETTE[number], _MARKERS[number], _LINES[number])
+
 
 MASK_NAMES = (
     "whole map",
@@ -109,11 +118,7 @@ def style() -> None:
             "lines.markersize": 6,
             "image.cmap": FEATURE_CMAP,
             "image.interpolation": "nearest",
-            "axes.prop_cycle": cycler(
-                color=PALETTE,
-                marker=["o", "s", "^", "D", "v", "P", "X"],
-                linestyle=["-", "--", "-.", ":", "-", "--", "-."],
-            ),
+            "axes.prop_cycle": cycler(color=PALETTE, marker=_MARKERS, linestyle=_LINES),
         }
     )
 
@@ -210,41 +215,41 @@ def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
     )
 
 
-def learning_curves(
-    groups: Mapping[str, np.ndarray], *, ylabel: str = "test accuracy (%)", title: str | None = None
-) -> Figure:
-    """Mean curve of each group over its seeds, with every seed as a thin line behind it.
+def learning_curves(groups: Mapping[str, np.ndarray], title: str | None = None) -> tuple[Figure, str]:
+    """Mean curve of each group over its seeds, with every seed as a thin line behind it; figure and alt text.
 
-    `groups` maps a method ("baseline", "si", "ag-last", "ag", "sd") or any label to an array (seeds, epochs).
+    `groups` maps an inference mode or any label to test accuracies in percent (seeds, epochs).
     """
     fig, ax = plt.subplots()
-    for number, (name, values) in enumerate(groups.items()):
-        color = PALETTE[number % len(PALETTE)]
-        look = METHODS.get(name) or MethodStyle(name, color, "osD^vPX"[number % 7], "-")
-        epochs = np.arange(1, values.shape[1] + 1)
-        for row in values:
-            ax.plot(epochs, row, color=look.color, linewidth=0.8, alpha=0.45, marker="", linestyle="-")
-        ax.plot(epochs, values.mean(axis=0), **look.line(), markevery=max(1, values.shape[1] // 8))
-    ax.set(xlabel="epoch", ylabel=ylabel)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if title:
-        ax.set_title(title)
-    ax.legend(handlelength=3.2)
-    return fig
-
-
-def curves_alt(groups: Mapping[str, np.ndarray], what: str = "test accuracy in percent") -> str:
-    """Alternative text for `learning_curves`: start, end, and best epoch of every mean curve."""
     parts = []
-    for name, values in groups.items():
-        label = METHODS[name].label if name in METHODS else name
-        mean = values.mean(axis=0)
-        seeds = f"{values.shape[0]} seed" + ("s" if values.shape[0] != 1 else "")
+    for number, (name, values) in enumerate(groups.items()):
+        drawn, mean = look_of(name, number), values.mean(axis=0)
+        epochs = np.arange(1, mean.size + 1)
+        ax.plot(epochs, values.T, color=drawn.color, linewidth=0.8, alpha=0.45, marker="", linestyle="-")
+        ax.plot(epochs, mean, **drawn.line(), markevery=max(1, mean.size // 8))
+        seeds = f"{len(values)} seed" + ("s" if len(values) != 1 else "")
         parts.append(
-            f"{label} ({seeds}) goes from {mean[0]:.1f} after epoch 1 to {mean[-1]:.1f} "
+            f"{drawn.label} ({seeds}) goes from {mean[0]:.1f} after epoch 1 to {mean[-1]:.1f} "
             f"after epoch {mean.size}, best {mean.max():.1f} at epoch {int(mean.argmax()) + 1}"
         )
-    return f"Line plot of {what} against epoch: " + "; ".join(parts) + "."
+    ax.set(xlabel="epoch", ylabel="test accuracy (%)", title=title or "")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(handlelength=3.2)
+    return fig, "Line plot of test accuracy in percent against epoch: " + "; ".join(parts) + "."
+
+
+def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = BLACK, **options: Any) -> None:
+    """An arrow from one point to another, in data coordinates unless `Axes.annotate` is told otherwise."""
+    look = {"arrowstyle": "-|>", "color": color, "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", xy=end, xytext=start, arrowprops=look, **options)
+
+
+def box(ax: Axes, x: float, y: float, text: str, size: tuple[float, float], color: str = BLACK, **look: Any) -> None:
+    """A box with round corners, its (width, height) in data coordinates, and a text in its center (x, y)."""
+    drawn: dict[str, Any] = {"facecolor": "white", "edgecolor": color, "linewidth": 2, "zorder": 2} | look
+    corner = (x - size[0] / 2, y - size[1] / 2)
+    ax.add_patch(FancyBboxPatch(corner, *size, boxstyle="round,pad=0,rounding_size=0.08", **drawn))
+    ax.text(x, y, text, ha="center", va="center", fontsize=11, linespacing=1.2, zorder=3)
 
 
 def hide_axes(ax: Axes, title: str | None = None) -> None:

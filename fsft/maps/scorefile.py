@@ -8,7 +8,7 @@ weights and the fingerprint of the test set.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
     if problems:
         raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}")
     plain["digest"] = canonical_digest(plain)
-    write_atomically(path, _layout(plain).encode())
+    write_atomically(path, f"{{\n{_lines(plain)}\n}}\n".encode())
 
 
 def percent(scores: np.ndarray) -> list[int]:
@@ -43,7 +43,7 @@ def percent(scores: np.ndarray) -> list[int]:
 
 
 def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
-    """All files of `results/maps/` (see ``fsft.runtime.record.find_results``); a missing folder is an empty list.
+    """All files of `results/maps/` (see :func:`fsft.runtime.record.find_results`); without that folder an empty list.
 
     In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
     "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a
@@ -75,81 +75,56 @@ def check_map_scores(path: Path, ledger: Sequence[Mapping[str, Any]]) -> list[st
         return [f"{FOLDER}/{error}"]
     problems = _problems(path, content)
     if not problems:
-        problems = check_digest(content) + _check_run(path, content, ledger)
+        problems = [*check_digest(content), *_check_run(path, content, ledger)]
     return [f"{FOLDER}/{path.name}: {problem}" for problem in problems]
 
 
-def _check_run(path: Path, content: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> list[str]:
+def _check_run(path: Path, content: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     result = next((result for result in ledger if result["file"] == path.name), None)
     if result is None:
-        return [f"expected the run's result beside the folder, found no sound {path.name}"]
-    same = {
-        "recipe_name": result["recipe_name"],
-        "weights_sha256": result["weights_sha256"],
-        "data.test_sha256": result["data"]["test_sha256"],
-        "data.test_images": result["data"]["test_images"],
-    }
-    found = {**content, **{f"data.{name}": value for name, value in content["data"].items()}}
-    return [
-        f"field {field}: expected {expected} as in the run's result, found {found.get(field)}"
-        for field, expected in same.items()
-        if found.get(field) != expected
-    ]
+        yield f"expected the run's result beside the folder, found no sound {path.name}"
+        return
+    pairs = [(field, result[field], content[field]) for field in ("recipe_name", "weights_sha256")]
+    for field in ("test_sha256", "test_images"):
+        pairs.append((f"data.{field}", result["data"][field], content["data"].get(field)))
+    for field, expected, found in pairs:
+        if found != expected:
+            yield f"field {field}: expected {expected} as in the run's result, found {found}"
 
 
 def _problems(path: Path, content: Mapping[str, Any]) -> list[str]:
     return check_fields(content, _FIELDS) or [*check_name(path, content), *_check_arrays(content)]
 
 
-def _check_arrays(content: Mapping[str, Any]) -> list[str]:
+def _check_arrays(content: Mapping[str, Any]) -> Iterator[str]:
     images = content["data"].get("scored_images")
-    problems = []
     for kind, entries in content["scores"].items():
         for name, values in entries.items() if isinstance(entries, dict) else [("", entries)]:
             numbers = isinstance(values, list) and all(type(value) is int and 0 <= value <= 100 for value in values)
             if not numbers or len(values) != images:
-                problems.append(f"field scores.{kind}.{name}: expected {images} whole percentages from 0 to 100")
+                yield f"field scores.{kind}.{name}: expected {images} whole percentages from 0 to 100"
     for mode, text in content["correct"].items():
         if not isinstance(text, str) or len(text) != images or set(text) - {"0", "1"}:
-            problems.append(f"field correct.{mode}: expected {images} digits 0 or 1")
-    return problems
+            yield f"field correct.{mode}: expected {images} digits 0 or 1"
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _object(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value)
-
-
+_TEXT = ("text", lambda value: isinstance(value, str) and bool(value))
+_OBJECT = ("an object", lambda value: isinstance(value, dict) and bool(value))
 _FIELDS: dict[str, tuple[str, Any]] = {
     "schema": (f"the number {SCHEMA}", lambda value: value == SCHEMA),
-    "recipe_name": ("text", _text),
-    "slug": ("text", _text),
+    **dict.fromkeys(("recipe_name", "slug", "weights_sha256", "finished"), _TEXT),
     "seed": ("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
-    "weights_sha256": ("text", _text),
     "region": ("'mask' or 'box'", lambda value: value in ("mask", "box")),
-    "data": ("an object", _object),
-    "scores": ("an object of scores by kind of map", _object),
-    "correct": ("an object of digits by inference mode", _object),
-    "sanity": ("an object", _object),
-    "versions": ("an object", _object),
-    "device": ("an object", _object),
-    "git": ("an object", _object),
-    "finished": ("text", _text),
+    **dict.fromkeys(("data", "scores", "correct", "sanity", "versions", "device", "git"), _OBJECT),
 }
 
 
-def _layout(content: Mapping[str, Any]) -> str:
-    def compact(value: Any) -> str:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
-
+def _lines(content: Mapping[str, Any]) -> str:
+    """The members of a JSON object, one a line; those of ``scores`` have a line each, too."""
     lines = []
     for key, value in content.items():
-        text = compact(value)
-        if key == "scores":
-            kinds = ",\n".join(f"  {compact(kind)}: {compact(entries)}" for kind, entries in value.items())
-            text = f"{{\n{kinds}\n }}"
-        lines.append(f" {compact(key)}: {text}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+        text = (
+            f"{{\n{_lines(value)}\n}}" if key == "scores" else json.dumps(value, separators=(",", ":"), allow_nan=False)
+        )
+        lines.append(f" {json.dumps(key)}: {text}")
+    return ",\n".join(lines)

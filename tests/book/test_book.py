@@ -30,7 +30,6 @@ from fsft.book import lint, run, schedule, site, stage
 from fsft.book.notebook import comparable
 from fsft.book.plan import plan_jobs
 from fsft.book.run import NotebookError
-from fsft.figures.explorer import STYLE
 
 
 def test_hostile_parameters_start_no_kernel(tmp_path, monkeypatch, capsys):
@@ -143,16 +142,6 @@ def damage(text, page):
             'class="dropdown-launch-buttons"><a href="https://colab.research.google.com/github/other/book">x</a></div><div',
         ),
     }[text]()
-
-
-def test_the_explorers_style_sheet_is_welcome(built):
-    path = built / "_build" / "book" / "_build" / "html" / "notebooks" / "01_a.html"
-    page = path.read_text()
-    try:
-        path.write_text(page.replace('<div class="fsft-table"', f'<style>{STYLE}</style><div class="fsft-table"'))
-        assert path.read_text() != page and site.check_site(built) == []
-    finally:
-        path.write_text(page)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from fsft.datasets.stream import (
     training_transform,
     worker_lost,
 )
-from fsft.maps.localization import box_masks
+from fsft.maps.scores import box_masks
 
 
 @pytest.fixture

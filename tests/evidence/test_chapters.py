@@ -11,8 +11,8 @@ from fsft.evidence.assertions import BUDGETS, beta_recipe, map_recipe
 from fsft.evidence.chapters import answer, by_seed, compare_maps, comparison_frame, shortcut_frame
 from fsft.evidence.ledger import Ledger
 from fsft.evidence.statistics import summarize, welch
-from fsft.figures import budget_charts
-from fsft.figures.localization_figures import distributions_alt, overlays, score_distributions, shortcut_figure
+from fsft.figures import gain_plots
+from fsft.figures.map_plots import shortcut_figure
 
 FAMILY = "cpu/short-cifar100"
 rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def test_runs_of_a_budget_have_names_for_a_figure(ledger: Ledger) -> None:
 @pytest.mark.parametrize("filled", [True, False])
 def test_figures_say_in_words_what_they_show(ledger: Ledger, filled: bool) -> None:
     used = ledger if filled else Ledger()
-    fig, alt = budget_charts.gain_map(chapters.map_cells(used))
+    fig, alt = gain_plots.gain_map(chapters.cells_frame(used))
     assert ("100 images per class × 30 epochs +2.00 (3 seeds each); 4 not run" in alt) is filled
     assert "SD with heads × 1: 5 not run" in alt
     texts = [text.get_text() for ax in fig.axes for text in ax.texts]
@@ -116,10 +116,10 @@ def test_figures_say_in_words_what_they_show(ledger: Ledger, filled: bool) -> No
 
 def test_the_beta_figure_marks_missing_runs() -> None:
     values = {0.1: [19.0], 0.2: [], 1.0: [20.0, 21.0]}
-    fig, alt = budget_charts.beta_curve({"short": values, "exact": {0.1: [76.0], 1.0: []}}, margin=1.0)
+    fig, alt = gain_plots.beta_curve({"short": values, "exact": {0.1: [76.0], 1.0: []}}, margin=1.0)
     assert "by beta: 0.1: -1.50, 1: +0.00; not run: 0.2" in alt and "exact: not run" in alt
     plt.close(fig)
-    fig, alt = budget_charts.gradient_shares({"before": {0.1: 10.0, 1.0: 50.0}})
+    fig, alt = gain_plots.gradient_shares({"before": {0.1: 10.0, 1.0: 50.0}})
     assert "before: 10 percent at beta 0.1, 50 percent at beta 1" in alt
     plt.close(fig)
 
@@ -237,17 +237,3 @@ def test_the_shortcut_test_has_a_row_for_every_cell_run_or_not():
     assert "FSFT, accuracy: 40 at 0.5" in alt and "Cutout, background: not run" in alt
     assert len(fig.axes) == 2
     assert shortcut_figure(shortcut_frame(Ledger(), []))[1].count("not run") == 6
-
-
-def test_figures_draw_what_they_are_given():
-    images = [np.zeros((3, 8, 8), dtype=np.uint8)] * 3
-    region = np.zeros((8, 8), dtype=bool)
-    region[2:5, 2:5] = True
-    rows = {"A": [np.full((8, 8), k) for k in (0.0, 1.0, 2.0)], "B": [np.zeros((8, 8))] * 3}
-    fig = overlays(images, rows, [region] * 3, ["x", "y", "z"])
-    shown = [ax for ax in fig.axes if ax.images]
-    assert len(shown) == 9
-    assert {ax.images[0].norm.vmax for ax in shown[3:]} == {2.0}  # one scale
-    groups = {"a": np.array([10.0, 20.0, 90.0]), "b": np.array([50.0, 50.0, 50.0])}
-    assert len(score_distributions(groups, "energy").axes) == 1
-    assert "a mean 40, median 20" in distributions_alt(groups, "energy")

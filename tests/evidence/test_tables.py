@@ -7,7 +7,7 @@ from fake_runs import fake_result, ledger_of, seeds
 from fsft.catalog import recipes
 from fsft.evidence import tables
 from fsft.evidence.ledger import Ledger
-from fsft.figures import forest, plots
+from fsft.figures import gain_plots, plots
 
 FSFT, BASE = recipes["table1/resnet56/fsft"], recipes["table1/resnet56/baseline"]
 SHORT = {"epochs": 4, "model": "resnet20", "block": "basic"}
@@ -130,7 +130,7 @@ def test_the_figure_leaves_other_weights_out_and_prefers_longer_runs() -> None:
     runs = [fake_result(recipe, si=50.0, ag=50.0) for recipe in recipes_by_length]
     runs += [fake_result(BASE.reduced(**SHORT | {"epochs": n})) for n in range(2, 12)]
     runs += [fake_result(FSFT.reduced(**SHORT | {"epochs": 11}, beta=0.5), si=50.0, ag=50.0)]
-    _, alt = forest.gain_figure(ledger_of(*runs))
+    _, alt = gain_plots.forest(tables.forest_frame(ledger_of(*runs), "si"), "FSFT-SI")
     assert "resnet20, 11 ep." in alt and "resnet20, 3 ep." not in alt and "2 more settings" in alt
 
 
@@ -189,8 +189,7 @@ def test_tables_and_figure_can_be_shown(ledger: Ledger, filled: bool, capsys: py
     for frame in frames(used):
         if not frame.empty:
             plots.table(frame, caption="Some caption")
-    fig, alt = forest.gain_figure(used)
-    plots.show(fig, alt=alt)
+    plots.show(*gain_plots.forest(tables.forest_frame(used, "si"), "FSFT-SI"))
     shown = capsys.readouterr().out
     assert "Paper: ResNet-56 +0.82" in shown
     assert ("no run yet" in shown) is not filled

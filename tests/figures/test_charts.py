@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import pytest
 
 from fsft.figures import charts
-
-pytestmark = pytest.mark.usefixtures("book_figures")
 
 
 def test_joint_row_conditions_on_all_classes_and_draws_the_chosen_ones():
@@ -42,9 +36,9 @@ def test_view_accuracy_has_one_marker_per_view_and_a_line_for_the_aggregate():
     assert set(aggregate.get_ydata()) == {58.0}
 
 
-def test_gallery_says_when_a_row_is_empty():
+def test_examples_say_when_a_row_is_empty():
     picture = np.zeros((4, 4, 3))
-    fig = charts.gallery({"rescued": [(picture, "SI: a")], "broken": []}, columns=2)
+    fig = charts.examples({"rescued": [(picture, "SI: a")], "broken": []}, columns=2)
     assert fig.axes[0].get_title() == "SI: a"
     assert "broken: none" in [text.get_text() for text in fig.axes[2].texts]
 

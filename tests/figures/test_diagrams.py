@@ -1,22 +1,11 @@
 """The drawings show what they are given: read back from the artists, not from pixels."""
 
 import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 import torch
 
 from fsft import joint_labels, mask_families, masked_average_pool, quadrant_masks
 from fsft.figures import diagrams
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(figure):

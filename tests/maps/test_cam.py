@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision import models
 
 from fsft import JointNet, PlainNet, backbone, four_rotations, predict
 from fsft.framework import MODES
-from fsft.maps.cam import METHODS, ClassScores, class_maps, class_scores, explained, quadrant_shares, stage_names
+from fsft.maps.cam import FORMULAS, ClassScores, class_maps, class_scores, explained, quadrant_shares
 
 CLASSES = 4
+LAYERS = ("stem", "layer1", "layer2")
 
 
 def stages(inplace=False):
@@ -119,11 +121,11 @@ def package_maps(name, scores, stage, images):
     return explainer(images, [ClassifierOutputTarget(label) for label in LABELS.tolist()])
 
 
-@pytest.mark.parametrize(("method", "name"), [("cam", "HiResCAM"), ("grad-cam", "GradCAM"), ("layer-cam", "LayerCAM")])
+@pytest.mark.parametrize(("method", "name"), FORMULAS.items())
 @pytest.mark.parametrize("mode", [None, *MODES])
 def test_normalized_maps_are_those_of_the_package_used_its_own_way(plain, joint, images, method, name, mode):
     model = plain if mode is None else joint
-    for layer in stage_names(model) if method != "cam" else ("layer2",):
+    for layer in LAYERS if method != "cam" else ("layer2",):
         ours = class_maps(model, images, LABELS, method=method, mode=mode, layer=layer)
         theirs = package_maps(name, ClassScores(model, mode), model.stages.get_submodule(layer), images)
         low, high = ours.amin((1, 2), keepdim=True), ours.amax((1, 2), keepdim=True)
@@ -154,11 +156,11 @@ def test_plain_predictions_and_batches_and_no_images(plain, images):
     assert maps.dtype == torch.float32 and class_maps(plain, images[:0]).shape == (0, 12, 12)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FORMULAS)
 def test_in_place_operations_and_memory_format_change_nothing(plain, images, method):
     in_place = PlainNet(stages(inplace=True), CLASSES, 12).eval()
     in_place.load_state_dict(plain.state_dict())
-    for layer in stage_names(plain) if method != "cam" else (None,):
+    for layer in LAYERS if method != "cam" else (None,):
         expected = class_maps(plain, images, LABELS, method=method, layer=layer)
         torch.testing.assert_close(class_maps(in_place, images, LABELS, method=method, layer=layer), expected)
     shuffled = in_place.to(memory_format=torch.channels_last)
@@ -225,7 +227,7 @@ def test_a_thousand_calls_keep_no_tensor_alive(plain):
     ("change", "message"),
     [
         ({"layer": "layer9"}, r"among the stages \('stem', 'layer1', 'layer2'\), found 'layer9'"),
-        ({"layer": "layer1", "method": "cam"}, "the last stage 'layer2', found 'layer1': CAM needs"),
+        ({"layer": "layer1", "method": "cam"}, "the last stage of .*, found 'layer1': it needs"),
         ({"method": "score-cam"}, "a method among .*, found 'score-cam'"),
         ({"mode": "baseline"}, "a mode among .*, found 'baseline'"),
         ({"classes": torch.tensor([0, 1, 4, 0, 0])}, "from 0 to 3, found 4"),
@@ -233,6 +235,7 @@ def test_a_thousand_calls_keep_no_tensor_alive(plain):
         ({"classes": torch.tensor([0, 1])}, r"each of 5 images, found torch.int64 of shape \(2,\)"),
         ({"classes": torch.zeros(5)}, "integer class index .*float32"),
         ({"images": torch.zeros(3, 12, 12)}, r"\(B, 3, H, W\), found"),
+        ({"images": torch.full((5, 3, 12, 12), torch.nan)}, "finite images, found NaN"),
         ({"images": torch.zeros(5, 3, 12, 12, dtype=torch.uint8)}, "floating point .* found torch.uint8"),
     ],
 )
@@ -245,8 +248,6 @@ def test_wrong_input_is_one_clear_sentence(joint, images, change, message):
 def test_wrong_networks_and_modes(plain, joint, images):
     with pytest.raises(ValueError, match=r"no mode.*found 'si'"):
         class_maps(plain, images, mode="si")
-    with pytest.raises(ValueError, match="a PlainNet or a JointNet, found Sequential"):
-        class_maps(stages(), images)
     without = JointNet(stages(), CLASSES, ("layer2",), input_size=12)
     for mode in ("ag", "sd"):
         with pytest.raises(ValueError, match=f"which this network has, found '{mode}'"):
@@ -255,9 +256,87 @@ def test_wrong_networks_and_modes(plain, joint, images):
 
 def test_without_the_package_the_error_says_what_to_install(plain, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
-    with pytest.raises(ImportError, match="pip install grad-cam"):
+    with pytest.raises(ImportError, match="it is not installed: pip install grad-cam"):
         class_maps(plain, images)
     assert hooks(plain) == 0 and all(parameter.requires_grad for parameter in plain.parameters())
+
+
+def test_where_a_library_of_the_package_is_missing_the_error_names_it(plain, images, tmp_path, monkeypatch):
+    cause = "libGL.so.1: cannot open shared object file"
+    (tmp_path / "pytorch_grad_cam.py").write_text(f"raise ImportError({cause!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pytorch_grad_cam", raising=False)
+    with pytest.raises(ImportError, match=f"importing it fails: {cause}; .*opencv-python-headless"):
+        class_maps(plain, images)
+
+
+class Classifier(nn.Module):
+    """Somebody else's network: stages that it does not call stages, and a classifier on their mean."""
+
+    def __init__(self, to_places=nn.Identity, head=None):
+        super().__init__()
+        self.trunk, self.places, self.pool = stages(), to_places(), nn.AdaptiveAvgPool2d(1)
+        self.head = head or nn.Linear(10, CLASSES)
+
+    def forward(self, x):
+        x = self.places(self.trunk(x))
+        return self.head(self.pool(x).flatten(1) if x.ndim == 4 else x.mean(1))
+
+
+class Tokens(nn.Module):
+    def forward(self, x):
+        return x.flatten(2).transpose(1, 2)
+
+
+class ChannelsLast(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1)
+
+
+def test_any_classifier_is_explained_with_the_classifier_that_it_has(images):
+    torch.manual_seed(0)
+    model = Classifier().eval()
+    expected = enlarged(by_hand(model.trunk(images), rows(model.head, LABELS))) / 36
+    for layer in (None, "trunk", "trunk.layer2.1"):
+        torch.testing.assert_close(class_maps(model, images, LABELS, layer=layer), expected)
+    torch.testing.assert_close(class_maps(model, images), class_maps(model, images, model(images).argmax(1)))
+    assert hooks(model) == 0 and explained(model) == "column y of the classifier"
+    assert class_maps(model, images[:, :, :, :7], LABELS).shape == (5, 12, 7)
+
+
+def test_torchvisions_last_maps_are_found():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 64, 48)
+    for model, layer in (
+        (models.resnet18(num_classes=4), "layer4"),
+        (models.densenet121(num_classes=4), "features"),
+        (models.mobilenet_v3_small(num_classes=4), "features"),
+        (models.swin_t(num_classes=4), "permute"),
+    ):
+        maps = class_maps(model, images)
+        assert maps.shape == (2, 64, 48) and maps.isfinite().all()
+        torch.testing.assert_close(maps, class_maps(model, images, layer=layer))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (Classifier(Tokens), {}, r"last features are maps .*, found \(1, 36, 10\) in Classifier"),
+        (Classifier(ChannelsLast, nn.Linear(6, CLASSES)), {}, r"last features are maps .*, found \(1, 6, 6, 10\)"),
+        (Classifier(Tokens), {"layer": "places"}, r"that gives feature maps .*, found \(5, 36, 10\)"),
+        (Classifier(), {"layer": "layer4"}, "the modules of Classifier, found 'layer4'"),
+        (Classifier(), {"method": "cam"}, "PlainNet or a JointNet for CAM, found 'Classifier'"),
+        (Classifier(), {"mode": "si"}, "Classifier has a single classifier, found 'si'"),
+        (Classifier(), {"classes": LABELS + 1}, "from 0 to 3, found 4"),
+        (Classifier(head=nn.Unflatten(1, (5, 2))), {"layer": "trunk"}, r"scores \(B, N\), found Tensor"),
+        (nn.DataParallel(Classifier()), {}, r"found it inside DataParallel: give model\.module"),
+        (torch.compile(Classifier()), {}, r"inside OptimizedModule: give model\._orig_mod"),
+    ],
+)
+def test_networks_that_cannot_be_explained_are_refused_in_a_sentence(model, options, message, images):
+    with pytest.raises(ValueError, match=message):
+        class_maps(model, images, **options)
+    assert hooks(model) == 0
 
 
 def test_the_explained_column_is_named(plain, joint):

@@ -13,9 +13,9 @@ from fsft.cli.main import main
 from fsft.datasets.sets import file_set
 from fsft.evidence.verify import verify
 from fsft.maps.cam import class_maps
-from fsft.maps.localization import SCORES, localization_scores
+from fsft.maps.localize import localize, map_scores
 from fsft.maps.scorefile import load_map_scores, percent, write_map_scores
-from fsft.maps.scoring import localize, map_scores
+from fsft.maps.scores import SCORES, localization_scores
 from fsft.runtime.record import canonical_digest
 
 CORNER = torch.tensor([0.0, 0.0, 8.0, 8.0])
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def scored(run, monkeypatch):
     recipe, data, places = run
-    monkeypatch.setattr("fsft.maps.scoring.recipe_data", lambda *_: data)
+    monkeypatch.setattr("fsft.maps.localize.recipe_data", lambda *_: data)
     monkeypatch.setitem(recipes, recipe.name, recipe)
     path = places["results_dir"] / "maps" / f"{recipe.run_name(0)}.json"
     if not path.exists():
@@ -92,9 +92,9 @@ def test_streamed_images_are_scored_as_the_network_sees_them(tmp_path, monkeypat
         {name: tmp_path / name for name in ("runs_dir", "results_dir")},
     )
     fsft.training.train(recipe, 0, data=data, progress="none", workers=0, **places)
-    monkeypatch.setattr("fsft.maps.scoring.recipe_data", lambda *_: data)
+    monkeypatch.setattr("fsft.maps.localize.recipe_data", lambda *_: data)
     whole = localize(recipe, 0, **places)
-    monkeypatch.setattr("fsft.maps.scoring.PART", 3)
+    monkeypatch.setattr("fsft.maps.localize.PART", 3)
     parts = localize(recipe, 0, **places)
     assert whole["region"] == "box" and whole["data"]["test_images"] == 8 and whole["data"]["scored_images"] == 6
     assert len(whole["correct"]["si"]) == 6 and verify(places["results_dir"]) == []
@@ -145,10 +145,10 @@ def test_the_command_writes_it_and_verify_accepts_it(scored, capsys):
 
 def test_other_images_are_refused(run, scored, monkeypatch):
     recipe, (train_set, test_set), places = run
-    monkeypatch.setattr("fsft.maps.scoring.recipe_data", lambda *_: (train_set, replace(test_set, sha256="0" * 64)))
+    monkeypatch.setattr("fsft.maps.localize.recipe_data", lambda *_: (train_set, replace(test_set, sha256="0" * 64)))
     with pytest.raises(ValueError, match="found another"):
         localize(recipe, 0, **places)
-    monkeypatch.setattr("fsft.maps.scoring.recipe_data", lambda *_: (train_set, replace(test_set, boxes=None)))
+    monkeypatch.setattr("fsft.maps.localize.recipe_data", lambda *_: (train_set, replace(test_set, boxes=None)))
     with pytest.raises(ValueError, match="masks or boxes"):
         localize(recipe, 0, **places)
 

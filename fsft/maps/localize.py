@@ -17,8 +17,8 @@ from fsft.datasets.stream import as_shown
 from fsft.evaluation import predict_all
 from fsft.framework import JointNet, PlainNet
 from fsft.maps.cam import class_maps, require_package
-from fsft.maps.localization import (
-    RANDOMIZE,
+from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
+from fsft.maps.scores import (
     box_masks,
     center_maps,
     localization_scores,
@@ -26,7 +26,6 @@ from fsft.maps.localization import (
     rank_correlation,
     uniform_maps,
 )
-from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
 from fsft.recipe import Recipe
 from fsft.runtime.devices import resolve_device
 from fsft.runtime.files import writable_folder
@@ -48,7 +47,7 @@ def localize(
     images: int | None = None,
     device: str | torch.device | None = None,
 ) -> MapScores:
-    """Score the maps of a finished run, and write ``results_dir/maps/<slug>-seed<seed>.json``.
+    """Score the maps of a finished run, write ``results_dir/maps/<slug>-seed<seed>.json``, and return what is in it.
 
     The true class is explained, in every inference mode. Where the test set has masks, they are the ground truth, else
     its boxes.
@@ -58,9 +57,6 @@ def localize(
         data_dir: where data sets are.
         images: about how many test images, evenly chosen; None for all.
         device: None takes the GPU if there is one.
-
-    Returns:
-        What was written.
 
     Raises:
         FileNotFoundError: the run is not done, or its weights are not there.
@@ -87,8 +83,7 @@ def localize(
     train_set, test_set = recipe_data(recipe, data_dir)
     if test_set.sha256 != run.result["data"]["test_sha256"]:
         raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
-    step = 1 if images is None else max(1, len(test_set) // images)
-    scores = map_scores(run.model, train_set, every(test_set, step))
+    scores = map_scores(run.model, train_set, _some(test_set, images or len(test_set)))
     content = {
         "schema": SCHEMA,
         **{field: run.result[field] for field in ("recipe_name", "slug", "seed", "weights_sha256")},
@@ -116,19 +111,25 @@ def map_scores(
     statistics = train_set.statistics
     scores: dict[str, dict[str, list[int]]] = {}
     correct: dict[str, str] = {}
-    for part in parts(test_set, PART):
+    for part in _parts(test_set, PART):
         answers = predict_all(model, part, statistics=statistics)
         for mode, probabilities in answers.items():
             hits = probabilities.argmax(1) == part.labels
             correct[mode] = correct.get(mode, "") + "".join(str(int(hit)) for hit in hits)
         truth = ground_truth(part)
-        for kind, maps in _maps(model, augment.normalize(part.images, *statistics, channels_last=True), part, answers):
+        images = augment.normalize(part.images, *statistics, channels_last=True)
+        for kind, maps in _maps(model, images, part.labels, answers):
             for name, values in localization_scores(maps, **truth).items():
                 scores.setdefault(kind, {}).setdefault(name, []).extend(percent(values))
-    return {"scores": scores, "correct": correct, "sanity": sanity(model, statistics, test_set)}
+    return {"scores": scores, "correct": correct, "sanity": _sanity(model, statistics, test_set)}
 
 
-def parts(test_set: ImageSet | FileSet, size: int) -> Iterator[ImageSet]:
+def _some(images: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
+    """About ``count`` images of a set, evenly chosen."""
+    return images.select(torch.arange(0, len(images), max(1, len(images) // count)))
+
+
+def _parts(test_set: ImageSet | FileSet, size: int) -> Iterator[ImageSet]:
     """A test set in memory, at most ``size`` images at a time, see :func:`visible`."""
     for rows in torch.arange(len(test_set)).split(size):
         part = visible(test_set.select(rows))
@@ -146,49 +147,32 @@ def visible(data: ImageSet | FileSet) -> ImageSet:
 
 
 def _maps(
-    model: PlainNet | JointNet, images: Tensor, part: ImageSet, modes: Iterable[str]
+    model: PlainNet | JointNet, images: Tensor, labels: Tensor, modes: Iterable[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """The null models' maps and the network's, (B, H, W) each, with what they are called."""
+    """The null models' maps and those of the network that score differently, (B, H, W) each, with their names.
+
+    Scores are centered over the classes, see :func:`fsft.maps.cam.class_maps`. A plain classifier's raw maps hardly
+    differ: the gradients of its columns sum to zero, so that what these share is left over from the random start.
+    """
     side = images.shape[-2:]
     yield "uniform", uniform_maps(len(images), *side)
     yield "center", center_maps(len(images), *side)
-    for method, mode, centered in explained_kinds(modes):
-        asked = None if isinstance(model, PlainNet) else mode
-        maps = class_maps(model, images, part.labels, method=method, mode=asked, centered=centered)
-        yield f"{method}/{mode}" if centered else f"{method}-raw/{mode}", maps
-
-
-def explained_kinds(modes: Iterable[str]) -> list[tuple[str, str, bool]]:
-    """(method, mode, centered) of the maps that score differently, behind the last stage, among Grad-CAM and CAM.
-
-    Scores are centered over the classes, see :func:`fsft.maps.cam.class_maps`; of joint classifiers Grad-CAM's raw maps
-    are there too, to show what that changes. A plain classifier's hardly differ: the gradients of its columns sum to
-    zero, so that what these share is left over from the random start. Behind the last stage nothing is left of the
-    penultimate classifier, so both aggregations repeat "ag-last". And where one linear classifier reads the pooled
-    features, CAM is Grad-CAM times a number, which no score sees; masks in between change that.
-    """
-    kinds = []
     for mode in modes:
-        if mode not in ("ag", "ag-logits"):
-            kinds.append(("grad-cam", mode, True))
+        if mode in ("ag", "ag-logits"):
+            continue  # behind the last stage nothing is left of the penultimate classifier: these repeat "ag-last"
+        kinds = [("grad-cam", True)]
         if mode in ("si", "ag-last"):
-            kinds.append(("grad-cam", mode, False))
+            kinds.append(("grad-cam", False))  # to show what centering changes
         if mode == "ag-last":
-            kinds.append(("cam", mode, True))
-    return kinds
-
-
-def every(images: ImageSet | FileSet, step: int) -> ImageSet | FileSet:
-    """Each ``step``-th image of a set."""
-    return images.select(torch.arange(0, len(images), step))
+            kinds.append(("cam", True))  # elsewhere it is Grad-CAM times a number, which no score sees
+        for method, centered in kinds:
+            asked = None if isinstance(model, PlainNet) else mode
+            maps = class_maps(model, images, labels, method=method, mode=asked, centered=centered)
+            yield f"{method}{'' if centered else '-raw'}/{mode}", maps
 
 
 def ground_truth(images: ImageSet) -> dict[str, Tensor]:
-    """The argument ``masks`` or ``boxes`` of ``localization_scores``, masks where there are any.
-
-    Raises:
-        ValueError: the set has neither.
-    """
+    """The argument ``masks`` or ``boxes`` of ``localization_scores``; ValueError where the set has neither."""
     if images.masks is not None:
         return {"masks": images.masks}
     if images.boxes is not None:
@@ -196,7 +180,7 @@ def ground_truth(images: ImageSet) -> dict[str, Tensor]:
     raise ValueError(f"expected a test set with masks or boxes, found none in {images.name}: choose another data set")
 
 
-def sanity(
+def _sanity(
     model: PlainNet | JointNet, statistics: tuple[Tensor, Tensor], test_set: ImageSet | FileSet
 ) -> dict[str, dict[str, float]]:
     """What is left of the Grad-CAM maps without the training: mean energy inside in percent, and rank correlation.
@@ -204,18 +188,21 @@ def sanity(
     On about :data:`SANITY_IMAGES` evenly chosen images, over :data:`DRAWS` draws of new parameters: "trained", "head"
     (new classifiers) and "all" (a new network). A joint classifier is asked for single inference.
     """
-    [some] = parts(every(test_set, max(1, len(test_set) // SANITY_IMAGES)), 2 * SANITY_IMAGES)
+    [some] = _parts(_some(test_set, SANITY_IMAGES), 2 * SANITY_IMAGES)
     images, truth = augment.normalize(some.images, *statistics, channels_last=True), ground_truth(some)
     trained = class_maps(model, images, some.labels, centered=True)
-    found = {"trained": {"energy": 100 * float(localization_scores(trained, **truth)["energy"].mean())}}
-    for what in RANDOMIZE:
-        energies, correlations = [], []
-        for draw in range(DRAWS):
-            maps = class_maps(randomized(model, what, seed=draw), images, some.labels, centered=True)
-            energies.append(localization_scores(maps, **truth)["energy"].mean())
-            correlations.append(rank_correlation(maps, trained).mean())
-        found[what] = {"energy": 100 * float(np.mean(energies)), "rank_correlation": float(np.mean(correlations))}
-    return {
-        kind: {name: round(value, 4) for name, value in {**values, "images": len(images)}.items()}
-        for kind, values in found.items()
-    }
+
+    def energy(maps: Tensor) -> float:
+        return 100 * float(localization_scores(maps, **truth)["energy"].mean())
+
+    found = {"trained": {"energy": round(energy(trained), 4), "images": len(images)}}
+    for what in ("head", "all"):
+        drawn = [
+            class_maps(randomized(model, what, seed=draw), images, some.labels, centered=True) for draw in range(DRAWS)
+        ]
+        found[what] = {
+            "energy": round(float(np.mean([energy(maps) for maps in drawn])), 4),
+            "rank_correlation": round(float(np.mean([rank_correlation(maps, trained).mean() for maps in drawn])), 4),
+            "images": len(images),
+        }
+    return found

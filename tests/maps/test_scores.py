@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 import fsft
-from fsft.maps.localization import (
+from fsft.maps.scores import (
     SCORES,
     THRESHOLDS,
     box_masks,

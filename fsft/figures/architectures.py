@@ -9,11 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.patches import Circle
 
 from fsft.figures import plots
 
-_CONV, _OTHER = "#CFE3F1", "white"
+_CONV = "#CFE3F1"
 
 
 @dataclass(frozen=True)
@@ -27,30 +27,15 @@ class Block:
 
 
 BLOCKS = (
-    Block(
-        "ResNet,\nbasic",
-        ("3×3 conv, w", "BN, ReLU", "3×3 conv, w", "BN"),
-        "ReLU",
-        "1×1 conv, BN",
-    ),
+    Block("ResNet,\nbasic", ("3×3 conv, w", "BN, ReLU", "3×3 conv, w", "BN"), "ReLU", "1×1 conv, BN"),
     Block(
         "ResNet,\nbottleneck",
         ("1×1 conv, w", "BN, ReLU", "3×3 conv, w", "BN, ReLU", "1×1 conv, 4w", "BN"),
         "ReLU",
         "1×1 conv, BN",
     ),
-    Block(
-        "Wide ResNet\n",
-        ("BN, ReLU", "3×3 conv, kw", "BN, ReLU,\ndropout", "3×3 conv, kw"),
-        "",
-        "1×1 conv",
-    ),
-    Block(
-        "PyramidNet\n",
-        ("BN", "3×3 conv, w+δ", "BN, ReLU", "3×3 conv, w+δ", "BN"),
-        "",
-        "zero channels",
-    ),
+    Block("Wide ResNet\n", ("BN, ReLU", "3×3 conv, kw", "BN, ReLU,\ndropout", "3×3 conv, kw"), "", "1×1 conv"),
+    Block("PyramidNet\n", ("BN", "3×3 conv, w+δ", "BN, ReLU", "3×3 conv, w+δ", "BN"), "", "zero channels"),
 )
 
 
@@ -69,41 +54,28 @@ def blocks(drawn: Sequence[Block] = BLOCKS) -> Figure:
 
 
 def _draw_block(ax: Axes, block: Block, x: float, top: float, step: float, column: float) -> None:
-    side = x + 0.485 * column
+    side, size = x + 0.485 * column, (0.84 * column, 0.44)
     ax.text(x, top + 0.3, block.title, ha="center", va="bottom", weight="bold", linespacing=1.2, fontsize=12)
     ax.text(x, top, "$x$", ha="center", va="center")
     y = top
     for text in block.steps:
-        _down(ax, x, y - 0.14 if y == top else y - 0.22, y - step + 0.22)
+        plots.arrow(ax, (x, y - (0.14 if y == top else 0.22)), (x, y - step + 0.22))
         y -= step
-        _box(ax, x, y, text, 0.84 * column)
+        plots.box(ax, x, y, text, size, plots.BLUE, facecolor=_CONV if "conv" in text else "white", linewidth=1)
     total = y - step
-    _down(ax, x, y - 0.22, total + 0.13)
+    plots.arrow(ax, (x, y - 0.22), (x, total + 0.13))
     split = top - 0.26
     road = ([x, side, side, x + 0.13], [split, split, total, total])
     ax.plot(*road, color=plots.VERMILION, linewidth=2, marker="", linestyle="-")
     ax.add_patch(Circle((x, total), 0.13, facecolor="white", edgecolor=plots.BLACK, linewidth=1.5, zorder=3))
     ax.text(x, total, "+", ha="center", va="center_baseline", zorder=4, fontsize=14)
-    end = total
+    end = total - 0.13
     if block.after:
-        _down(ax, x, total - 0.13, total - step + 0.22)
-        end -= step
-        _box(ax, x, end, block.after, 0.84 * column)
-    _down(ax, x, end - (0.22 if block.after else 0.13), end - 0.5)
-    ax.text(x, end - 0.56, "new shape:\n" + block.shortcut, ha="center", va="top", color=plots.VERMILION, fontsize=11)
-
-
-def _box(ax: Axes, x: float, y: float, text: str, width: float) -> None:
-    style = "round,pad=0,rounding_size=0.07"
-    fill = _CONV if "conv" in text else _OTHER
-    corner = (x - width / 2, y - 0.22)
-    ax.add_patch(FancyBboxPatch(corner, width, 0.44, boxstyle=style, facecolor=fill, edgecolor=plots.BLUE, zorder=2))
-    ax.text(x, y, text, ha="center", va="center", fontsize=11, linespacing=1.05, zorder=3)
-
-
-def _down(ax: Axes, x: float, start: float, end: float) -> None:
-    arrow = {"arrowstyle": "-|>", "color": plots.BLACK, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
-    ax.annotate("", xy=(x, end), xytext=(x, start), arrowprops=arrow)
+        plots.arrow(ax, (x, end), (x, total - step + 0.22))
+        plots.box(ax, x, total - step, block.after, size, plots.BLUE, linewidth=1)
+        end = total - step - 0.22
+    plots.arrow(ax, (x, end), (x, end - 0.3))
+    ax.text(x, end - 0.35, "new shape:\n" + block.shortcut, ha="center", va="top", color=plots.VERMILION, fontsize=11)
 
 
 def width_profile(widths: Mapping[str, Sequence[int]]) -> Figure:
@@ -133,8 +105,7 @@ def lineup(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     for number, witness in enumerate(witnesses):
         places = np.arange(len(shares)) + 0.22 * (number - (len(witnesses) - 1) / 2)
         values = [found[witness] for found in shares.values()]
-        color, marker = plots.PALETTE[number], "os^D"[number]
-        ax.plot(values, places, linestyle="none", marker=marker, color=color, markersize=8, label=witness)
+        ax.plot(values, places, **plots.look_of(witness, number).line() | {"linestyle": "none", "markersize": 8})
     ax.set_yticks(range(len(shares)), list(shares))
     ax.set(xlim=(0, right), ylim=(len(shares) - 0.4, -1.1), xlabel="explained share of the paper's extra memory (%)")
     ax.grid(False, axis="y")

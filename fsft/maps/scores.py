@@ -22,9 +22,7 @@ from torch import Tensor
 from fsft.framework import JointNet, PlainNet
 
 THRESHOLDS = (0.25, 0.5, 0.75)
-CENTER_SD = 0.25  # of the image's side: the middle half of each side holds two thirds of the Gaussian's weight
 SCORES = ("energy", "pointing", *(f"iou@{threshold}" for threshold in THRESHOLDS))
-RANDOMIZE = ("head", "all")
 
 
 def localization_scores(
@@ -55,10 +53,10 @@ def localization_scores(
 
 def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
     """Boxes (n, 4) as x0, y0, x1, y1 as masks (n, height, width), bool: pixels whose center is inside."""
-    x0, y0, x1, y1 = boxes.float().unbind(1)
+    x0, y0, x1, y1 = (side[:, None] for side in boxes.unbind(1))
     across, down = torch.arange(width) + 0.5, torch.arange(height) + 0.5
-    columns = (across >= x0[:, None]) & (across < x1[:, None])
-    rows = (down >= y0[:, None]) & (down < y1[:, None])
+    columns = (across >= x0) & (across < x1)
+    rows = (down >= y0) & (down < y1)
     return rows[:, :, None] & columns[:, None, :]
 
 
@@ -107,10 +105,10 @@ def uniform_maps(count: int, height: int, width: int) -> Tensor:
 def center_maps(count: int, height: int, width: int) -> Tensor:
     """The null model that knows where objects mostly are: a Gaussian in the middle, (count, height, width).
 
-    Its standard deviation is a quarter (:data:`CENTER_SD`) of each side.
+    Its standard deviation is a quarter of each side, so that the middle half holds two thirds of its weight.
     """
     down, across = (
-        torch.exp(-0.5 * ((torch.arange(size) + 0.5 - size / 2) / (CENTER_SD * size)) ** 2) for size in (height, width)
+        torch.exp(-0.5 * ((torch.arange(size) + 0.5 - size / 2) / (0.25 * size)) ** 2) for size in (height, width)
     )
     return (down[:, None] * across).expand(count, height, width).contiguous()
 
@@ -118,25 +116,18 @@ def center_maps(count: int, height: int, width: int) -> Tensor:
 def randomized(model: PlainNet | JointNet, what: str = "all", seed: int = 0) -> PlainNet | JointNet:
     """A copy of a network that has lost its training: the parameter-randomization check for maps (Adebayo et al.).
 
-    Args:
-        model: left as it is.
-        what: "head", the classifiers alone, or "all" layers. Both are drawn anew, by each layer's own default.
-        seed: of the draw; torch's own random state stays as it was.
-
-    Raises:
-        ValueError: ``what`` is something else.
+    ``what`` is "head", the classifiers alone, or "all" layers. Both are drawn anew, by each layer's own default, from
+    ``seed``; torch's own random state stays as it was.
     """
-    if what not in RANDOMIZE:
-        raise ValueError(f"expected what to be one of {RANDOMIZE}, found {what!r}")
+    if what not in ("head", "all"):
+        raise ValueError(f"expected what to be 'head' or 'all', found {what!r}")
     device = next(model.parameters()).device
     fresh = copy.deepcopy(model).cpu()  # one random state decides, on every device
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for name, module in fresh.named_modules():
-            if what == "all" or not name.startswith("stages"):
-                reset = getattr(module, "reset_parameters", None)
-                if reset is not None:
-                    reset()
+            if hasattr(module, "reset_parameters") and (what == "all" or not name.startswith("stages")):
+                module.reset_parameters()
     return fresh.to(device).eval()
 
 
