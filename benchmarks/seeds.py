@@ -22,7 +22,7 @@ from harness import arguments, loop_of, our_steps, rows_in_time, seconds, spread
 from fsft import load_dataset
 from fsft.catalog import recipes
 
-RECIPES = {"cpu": "cpu/resnet20/fsft", "cuda": "table1/resnet110/fsft"}
+RECIPES = {"cpu": "cpu/resnet20/fsft", "cuda": "table1/resnet56-basic/fsft"}
 BATCH = 128
 
 
