@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the same names once more, for editors and type checkers
+    from fsft.apply.trained import Trained, load
+    from fsft.apply.whole import joint, single_inference_network
     from fsft.augment import four_rotations
     from fsft.backbones import backbone
     from fsft.catalog import profile_recipe, recipes
@@ -24,6 +26,8 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers
 __version__ = "0.1.0"
 
 _NAMES = {
+    "apply.trained": "Trained load",
+    "apply.whole": "joint single_inference_network",
     "augment": "four_rotations",
     "backbones": "backbone",
     "catalog": "profile_recipe recipes",

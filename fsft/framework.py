@@ -7,7 +7,6 @@ M becomes R * M, and view j of the image is ``version * M + mask``.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -305,10 +304,14 @@ def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
     In bf16 scores have three digits: the two highest are then equal for some images in a hundred, and their order in
     the list of classes would decide.
     """
-    # Asking torch.amp.is_autocast_available would stop torch.compile and torch.export before 2.12.
-    autocast = pooled.device.type in AUTOCAST
-    with torch.autocast(pooled.device.type, enabled=False) if autocast else contextlib.nullcontext():
-        return classifier(pooled.to(classifier.weight.dtype))
+    pooled = pooled.to(classifier.weight.dtype)
+    # Asking torch.amp.is_autocast_available would stop torch.compile and torch.export before 2.12; and an exported
+    # program with a context in it cannot be saved.
+    device = pooled.device.type
+    if device in AUTOCAST and torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return classifier(pooled)
+    return classifier(pooled)
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -174,6 +174,7 @@ def _keep(loop: Loop, folder: Path | None, result_path: Path | None) -> dict[str
     result = loop.result()
     if folder is not None:
         about = {"classes": list(loop.train_set.classes), "input_size": loop.train_set.image_size}
+        about["statistics"] = [values.tolist() for values in loop.train_set.statistics]
         content = {"recipe": loop.recipe.as_dict(), **about, "model": loop.model.state_dict()}
         save_state(folder / "weights.pt", content)
     if result_path is not None:

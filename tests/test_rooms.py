@@ -12,7 +12,7 @@ FLOORS = [
     ("book",),
     ("figures",),
     ("evidence",),
-    ("maps",),
+    ("maps", "apply"),
     ("catalog",),
     ("core",),
     ("datasets",),

@@ -1,4 +1,4 @@
-"""The command line: ``fsft recipes | train | sweep | evaluate | localize | data | verify | book``.
+"""The command line: ``fsft recipes | train | sweep | evaluate | predict | localize | data | verify | book``.
 
 Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
 damaged; 4 another process works on the same run; 129, 130 or 143 stopped by SIGHUP, Ctrl-C or SIGTERM, the state is
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fsft.catalog import recipes
 from fsft.cli.ledger import add_evaluate, add_run_options, list_runs, matching
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
+from fsft.cli.predict import add_predict
 from fsft.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_sweep(commands)
     add_evaluate(commands)
+    add_predict(commands)
     _add_localize(commands)
     _add_data(commands)
     _add_verify(commands)

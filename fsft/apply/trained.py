@@ -1,0 +1,114 @@
+"""A trained network together with all that its images need, for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from fsft.augment import normalize
+from fsft.checkpoint import load_state
+from fsft.datasets.imagefiles import FORMATS, SUFFIXES, center_square
+from fsft.datasets.imageset import problem
+from fsft.datasets.stream import evaluation_transform
+from fsft.framework import JointNet, JointOutput, PlainNet, modes, predict
+from fsft.recipe import FINE_GRAINED, Recipe
+from fsft.runtime.devices import resolve_device
+from fsft.training import load_weights, recipe_data
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What :func:`load` returns. Images are cut and normalized as in training, so no other statistics can come in.
+
+    Attributes:
+        model: in evaluation mode.
+        recipe: with which it was trained.
+        classes: names, in the order of the probabilities.
+        image_size: side in pixels of the images that it was trained on.
+        statistics: mean and standard deviation (3,) of the training images, white being 1.
+    """
+
+    model: PlainNet | JointNet
+    recipe: Recipe
+    classes: tuple[str, ...]
+    image_size: int
+    statistics: tuple[Tensor, Tensor]
+
+    def read(self, paths: Sequence[str | Path]) -> Tensor:
+        """Image files as uint8 (n, 3, image_size, image_size), cut as the test images of its data set.
+
+        Raises:
+            fsft.DataError: a file cannot be read.
+        """
+        return torch.stack([self._read(Path(path)) for path in paths])
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to what the network takes, on its device."""
+        device = next(self.model.parameters()).device
+        return normalize(images.to(device), *self.statistics, channels_last=True)
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor | Sequence[str | Path]) -> dict[str, Tensor]:
+        """Probabilities (B, N) in every inference mode, float32 on the CPU, of files or uint8 images (B, 3, H, W)."""
+        output = self.model(self.normalize(images if isinstance(images, Tensor) else self.read(images)))
+        if isinstance(output, JointOutput):
+            return {mode: predict(output, mode).cpu() for mode in modes(output)}
+        return {"baseline": output.float().softmax(1).cpu()}
+
+    def _read(self, path: Path) -> Tensor:
+        try:
+            with Image.open(path, formats=FORMATS) as file:
+                image = file.convert("RGB")
+        except FileNotFoundError:
+            raise problem(path, "an image file", "nothing", "check the path") from None
+        except Exception as error:  # Pillow's decoders raise many kinds of exception on damaged files
+            found = f"one that cannot be read ({type(error).__name__})"
+            raise problem(path, f"an image file ({', '.join(SUFFIXES)})", found, "remove or replace it") from None
+        if self.recipe.dataset in FINE_GRAINED:
+            return evaluation_transform(self.image_size)(image)
+        return pil_to_tensor(center_square(image, self.image_size))
+
+
+def load(path: str | Path, *, device: str | torch.device | None = None, data_dir: str | Path | None = None) -> Trained:
+    """A finished run of :func:`fsft.train`, ready to predict.
+
+    ::
+
+        fsft.load("runs/<slug>-seed0").predict(["cat.jpg"])["si"].argmax(1)
+
+    Args:
+        path: the run's folder, or its ``weights.pt``.
+        device: None takes the GPU if there is one.
+        data_dir: where the data sets are; only for weights that were written before statistics were kept with them,
+            which are then computed again from the training images.
+
+    Raises:
+        FileNotFoundError: the run has no weights, so it is not finished.
+        ValueError: the weights come without statistics, and there is no ``data_dir``.
+    """
+    path = Path(path) / "weights.pt" if Path(path).is_dir() else Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
+    saved = load_state(path)
+    recipe, classes = Recipe.from_dict(saved["recipe"]), tuple(saved["classes"])
+    statistics = saved.get("statistics")
+    if statistics is None and data_dir is None:
+        raise ValueError(
+            f"expected channel statistics in {path}, found weights from before they were kept there: give --data-dir "
+            "(in Python data_dir), and they are computed again from the training images"
+        )
+    if statistics is None:
+        train_set, _ = recipe_data(recipe, data_dir or "data")
+        if train_set.classes != classes:
+            raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
+        statistics = [values.tolist() for values in train_set.statistics]
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
+    model = load_weights(path, resolve_device(device))
+    assert isinstance(model, PlainNet | JointNet)
+    return Trained(model, recipe, classes, saved.get("input_size", 32), (mean, std))
