@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from fsft.augment import normalize
 from fsft.checkpoint import load_state
-from fsft.datasets.imagefiles import FORMATS, SUFFIXES, center_square
-from fsft.datasets.imageset import problem
+from fsft.datasets.imagefiles import center_square
+from fsft.datasets.reading import read_image
 from fsft.datasets.stream import evaluation_transform
 from fsft.framework import JointNet, JointOutput, PlainNet, modes, predict
 from fsft.recipe import FINE_GRAINED, Recipe
@@ -62,14 +61,7 @@ class Trained:
         return {"baseline": output.float().softmax(1).cpu()}
 
     def _read(self, path: Path) -> Tensor:
-        try:
-            with Image.open(path, formats=FORMATS) as file:
-                image = file.convert("RGB")
-        except FileNotFoundError:
-            raise problem(path, "an image file", "nothing", "check the path") from None
-        except Exception as error:  # Pillow's decoders raise many kinds of exception on damaged files
-            found = f"one that cannot be read ({type(error).__name__})"
-            raise problem(path, f"an image file ({', '.join(SUFFIXES)})", found, "remove or replace it") from None
+        image = read_image(path, "check the path, remove or replace it", lambda image: image.convert("RGB"))
         if self.recipe.dataset in FINE_GRAINED:
             return evaluation_transform(self.image_size)(image)
         return pil_to_tensor(center_square(image, self.image_size))

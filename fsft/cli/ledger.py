@@ -155,17 +155,16 @@ def targets() -> dict[str, set[str]]:
 def count(recipe: Recipe) -> dict[str, int] | None:
     """FLOPs of an epoch (evaluation left out), bytes of the weights and of a checkpoint, and bytes that a training step
     needs on the GPU; None for data sets of which the size is not known without reading them."""
-    from fsft.datasets import cifar, cub, stanford, tiny_imagenet
+    from fsft.datasets import cifar, fine_grained, tiny_imagenet
     from fsft.evidence.cost import step_cost
 
     size = int(dict(recipe.dataset_options).get("image_size", 0))
     known = {  # training images, classes, side
         "cifar100": (100 * cifar.PER_CLASS["train"], 100, cifar.SIZE),
         "tiny-imagenet": (200 * tiny_imagenet.PER_CLASS["train"], tiny_imagenet.NUM_CLASSES, tiny_imagenet.SIZE),
-        "cub200": (cub.IMAGES["train"], cub.NUM_CLASSES, size),
-        "stanford-dogs": (stanford.DOGS_IMAGES["train"], stanford.DOGS_CLASSES, size),
-        "stanford-cars": (stanford.CARS_IMAGES["train"], stanford.CARS_CLASSES, size),
     }
+    for name, count in fine_grained.NUM_CLASSES.items():
+        known[name] = fine_grained.IMAGES[name]["train"], count, size
     if recipe.dataset not in known or "classes" in dict(recipe.dataset_options):
         return None
     images, classes, side = known[recipe.dataset]

@@ -90,7 +90,7 @@ def write_maps(trained: Trained, images: Any, paths: list[Path], folder: Path) -
     """For each image a PNG: which places speak for the class that the network names first (single inference)."""
     from matplotlib.image import imsave
 
-    from fsft.figures.map_figures import overlay
+    from fsft.figures.map_plots import overlay
     from fsft.maps.cam import class_maps
 
     folder.mkdir(parents=True, exist_ok=True)
