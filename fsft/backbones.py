@@ -1,7 +1,7 @@
 """Backbones as named stages, so that FSFT can tap the feature map after any of them (Sections 4.1 and 4.2).
 
-A backbone is an ``nn.Sequential`` of ``stem, layer1, layer2, ...``; pooling and classifiers belong to the networks in
-:mod:`fsft.framework`. ResNets (He et al., 2016), Wide ResNets (Zagoruyko and Komodakis, 2016) and PyramidNets (Han et
+A backbone is an ``nn.Sequential`` with children ``stem, layer1, layer2, ...``, its convolutions with He initialization;
+pooling and classifiers belong to the networks in :mod:`fsft.framework`. ResNets (He et al., 2016), Wide ResNets (Zagoruyko and Komodakis, 2016) and PyramidNets (Han et
 al., 2017) for 32 x 32 images are written out, because "ResNet-110" names two different networks in the literature, with
 basic blocks (6n + 2 layers) or bottlenecks (9n + 2), and "PyramidNet-110-270" two more; the paper does not say which it
 used, so ``block`` is a visible argument. ImageNet's ResNets are torchvision's.
@@ -100,9 +100,7 @@ def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
         block: ``"basic"`` or ``"bottleneck"``. The paper's memory column fits the bottleneck.
         shortcut: ``"A"`` (zero padding) or ``"B"`` (projection) where the shape changes.
 
-    Returns:
-        ``nn.Sequential`` with children ``stem, layer1, layer2, layer3``: images (B, 3, H, W) to features
-        (B, C, H/4, W/4) with C = 64 (basic) or 256 (bottleneck). Convolutions have He initialization.
+    Images (B, 3, H, W) become features (B, C, H/4, W/4) with C = 64 (basic) or 256 (bottleneck).
     """
     _expect(block in RESNET_BLOCKS, f"block to be one of {sorted(RESNET_BLOCKS)}", block)
     _expect(shortcut in SHORTCUTS, f"shortcut to be one of {sorted(SHORTCUTS)}", shortcut)
@@ -155,9 +153,7 @@ def wide_resnet(
         block, shortcut: only ``"basic"`` and ``"B"`` (projection) exist.
         dropout: probability of dropping a value between the two convolutions of a block; 0.3 in the paper.
 
-    Returns:
-        ``nn.Sequential`` with children ``stem, layer1, layer2, layer3``: images (B, 3, H, W) to features
-        (B, 64 * widen, H/4, W/4).
+    Images (B, 3, H, W) become features (B, 64 * widen, H/4, W/4).
     """
     found = f"{block!r} and {shortcut!r}"
     _expect((block, shortcut) == ("basic", "B"), "block 'basic' and shortcut 'B' for a Wide ResNet", found, quote=False)
@@ -241,9 +237,7 @@ def pyramidnet(depth: int, alpha: int, block: str = "basic", shortcut: str = "A"
         block: ``"basic"`` or ``"bottleneck"``. The name "PyramidNet-110-270" is in use for both.
         shortcut: only ``"A"`` (zero padding) exists.
 
-    Returns:
-        ``nn.Sequential`` with children ``stem, layer1, layer2, layer3``: images (B, 3, H, W) to features
-        (B, C, H/4, W/4) with C = 16 + alpha, times 4 for bottlenecks.
+    Images (B, 3, H, W) become features (B, C, H/4, W/4) with C = 16 + alpha, times 4 for bottlenecks.
     """
     found = f"{block!r} and {shortcut!r}"
     expected = f"block to be one of {sorted(PYRAMID_BLOCKS)} and shortcut 'A' (zero padding) for a PyramidNet"
@@ -269,9 +263,8 @@ IMAGENET_RESNETS |= dict.fromkeys(("resnet50", "resnet101", "resnet152"), "bottl
 def imagenet_resnet(name: str, block: str | None = None, shortcut: str = "B") -> nn.Sequential:
     """A ResNet for 224 x 224 images (Section 4.2): torchvision's, with random weights, up to its last feature map.
 
-    Returns:
-        ``nn.Sequential`` with children ``stem, layer1, ..., layer4``: images (B, 3, H, W) to features
-        (B, C, H/32, W/32) with C = 512 (ResNet-18 and 34) or 2048; 224 pixels give 7 x 7 maps.
+    Images (B, 3, H, W) become features (B, C, H/32, W/32) with C = 512 (ResNet-18 and 34) or 2048: 7 x 7 maps of 224
+    pixels.
     """
     from torchvision import models  # here, because it takes a second that the other backbones need not wait
 

@@ -7,7 +7,6 @@ killed at any moment goes on from its last checkpoint to the same bits, on the s
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import signal
 import time
@@ -23,16 +22,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsft.batches import Batch, Draws, crop_and_flip, decoded_images, draws_of_step, epoch_draws, finished_batch
-from fsft.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.datasets.registry import FileSet, ImageSet
+from fsft.datasets.sets import check_match, evenly_chosen
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
 from fsft.recipe import Recipe
+from fsft.runtime.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.runtime.devices import make_deterministic
 from fsft.runtime.graphs import Recorder, own_stream
 from fsft.runtime.progress import ProgressReport
 from fsft.runtime.provenance import begin_stretch, environment, one_machine, peak_memory_mib
+from fsft.runtime.record import best_epochs
 from fsft.runtime.stopping import StopRequest, TrainingStoppedError
 
 SCHEMA = 1
@@ -353,31 +354,6 @@ class Loop:
     def _enough(self) -> bool:
         done = self.state.epoch * self.steps_per_epoch + self.state.step
         return self.max_steps is not None and done >= self.max_steps
-
-
-def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
-    """About ``count`` images of a set, without a copy of those that are in memory."""
-    every = math.ceil(len(data) / count)
-    if isinstance(data, FileSet):
-        return data.select(torch.arange(0, len(data), every))
-    return dataclasses.replace(data, images=data.images[::every], labels=data.labels[::every], masks=None, boxes=None)
-
-
-def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:
-    """Whether what is learned from one set can be tested on the other; ValueError if not."""
-    for what in ("classes", "image_size"):
-        ours, theirs = getattr(train_set, what), getattr(test_set, what)
-        if ours != theirs:
-            raise ValueError(f"expected training and test images of the same {what}, found {ours} and {theirs}")
-
-
-def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """For each mode the evaluated epoch (from 1, the earliest of equals) of the highest test accuracy."""
-    best, tested = {}, [entry for entry in history if "test" in entry]
-    for mode in tested[-1]["test"]:
-        entry = max(tested, key=lambda entry: entry["test"][mode])
-        best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
-    return best
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

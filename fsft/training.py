@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsft.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.datasets.registry import FileSet, ImageSet, load_split
 from fsft.loop import Loop
 from fsft.networks import build
 from fsft.recipe import Recipe
 from fsft.runtime import files
+from fsft.runtime.checkpoint import checkpoints, load_state, save_state, weights_digest
 from fsft.runtime.devices import resolve_device, resolve_precision
 from fsft.runtime.files import folder_lock, writable_folder
 from fsft.runtime.graphs import in_turns
@@ -222,7 +222,7 @@ def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Ru
 
     Raises:
         FileNotFoundError: the result is there but the weights are not.
-        fsft.checkpoint.DamagedFileError: the weights are not those that the result file names.
+        fsft.runtime.checkpoint.DamagedFileError: the weights are not those that the result file names.
     """
     result = read_result(result_path)
     weights_path = None if folder is None else folder / "weights.pt"

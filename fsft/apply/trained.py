@@ -11,12 +11,12 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from fsft.augment import normalize
-from fsft.checkpoint import load_state
 from fsft.datasets.imagefiles import center_square
 from fsft.datasets.reading import read_image
 from fsft.datasets.stream import evaluation_transform
 from fsft.framework import JointNet, JointOutput, PlainNet, modes, predict
 from fsft.recipe import FINE_GRAINED, Recipe
+from fsft.runtime.checkpoint import load_state
 from fsft.runtime.devices import resolve_device
 from fsft.training import load_weights, recipe_data
 

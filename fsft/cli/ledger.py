@@ -179,8 +179,8 @@ def count(recipe: Recipe) -> dict[str, int] | None:
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
-    from fsft.checkpoint import load_state
     from fsft.evaluation import evaluate
+    from fsft.runtime.checkpoint import load_state
     from fsft.runtime.devices import resolve_device
     from fsft.runtime.record import read_result
     from fsft.training import load_weights, recipe_data

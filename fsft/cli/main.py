@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_status(error: Exception) -> int | None:
     """The status for an error that a user can act on; None for a defect of ours, which deserves its traceback."""
-    from fsft.checkpoint import DamagedFileError
     from fsft.datasets.registry import DataError
     from fsft.loop import TrainingDivergedError, TrainingStoppedError
+    from fsft.runtime.checkpoint import DamagedFileError
     from fsft.runtime.files import FolderLockedError
 
     if isinstance(error, DataError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Sequence
@@ -281,3 +282,19 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         mean.append(total / count / 255)
         std.append((count * squares - total * total) ** 0.5 / count / 255)
     return torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+
+
+def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
+    """About ``count`` images of a set, without a copy of those that are in memory."""
+    every = math.ceil(len(data) / count)
+    if isinstance(data, FileSet):
+        return data.select(torch.arange(0, len(data), every))
+    return replace(data, images=data.images[::every], labels=data.labels[::every], masks=None, boxes=None)
+
+
+def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:
+    """Whether what is learned from one set can be tested on the other; ValueError if not."""
+    for what in ("classes", "image_size"):
+        ours, theirs = getattr(train_set, what), getattr(test_set, what)
+        if ours != theirs:
+            raise ValueError(f"expected training and test images of the same {what}, found {ours} and {theirs}")

@@ -191,7 +191,7 @@ def _check_weights(result: Result, path: Path, runs_dir: str | Path | None) -> l
     weights = None if runs_dir is None else Path(runs_dir) / path.stem / "weights.pt"
     if weights is None or not weights.is_file():
         return []
-    from fsft.checkpoint import load_state, weights_digest
+    from fsft.runtime.checkpoint import load_state, weights_digest
 
     try:
         found = weights_digest(load_state(weights)["model"])

@@ -150,3 +150,12 @@ def check_digest(result: Mapping[str, Any]) -> list[str]:
     if result["digest"] != canonical_digest(result):
         return ["field digest: does not belong to the content, which was altered after the run"]
     return []
+
+
+def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """For each mode the evaluated epoch (from 1, the earliest of equals) of the highest test accuracy."""
+    best, tested = {}, [entry for entry in history if "test" in entry]
+    for mode in tested[-1]["test"]:
+        entry = max(tested, key=lambda entry: entry["test"][mode])
+        best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
+    return best

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import fsft
-from fsft.checkpoint import load_state, save_state
 from fsft.cli.main import main
+from fsft.runtime.checkpoint import load_state, save_state
 
 
 @pytest.fixture(scope="module")

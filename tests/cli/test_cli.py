@@ -10,9 +10,9 @@ import pytest
 import tiny
 
 from fsft.catalog import recipes
-from fsft.checkpoint import load_state, save_state
 from fsft.cli.main import build_parser, changed_recipe, main
 from fsft.cli.options import as_arguments, grid
+from fsft.runtime.checkpoint import load_state, save_state
 
 
 @pytest.fixture

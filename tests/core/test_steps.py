@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fsft import JointOutput, augment, evaluate, joint_loss, train
-from fsft.checkpoint import weights_digest
 from fsft.loop import Loop, TrainingStoppedError, step_seed
 from fsft.networks import build, parameter_groups
 from fsft.recipe import AUGMENTATIONS, METHODS, SCHEDULES
 from fsft.runtime import graphs
+from fsft.runtime.checkpoint import weights_digest
 from fsft.runtime.graphs import EAGER_STEPS, Recorder
 from fsft.training import train_together
 

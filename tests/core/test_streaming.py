@@ -12,11 +12,11 @@ from fine_grained import declare_official, picture, write_cub
 from fsft import evaluate, predict_all, train
 from fsft.batches import decoded_images, draws_of_step, epoch_draws, finished_batch
 from fsft.catalog import recipes
-from fsft.checkpoint import load_state
 from fsft.datasets.registry import DataError, load_split
 from fsft.datasets.sets import file_set
 from fsft.datasets.stream import Samples, evaluation_transform
 from fsft.loop import TrainingStoppedError
+from fsft.runtime.checkpoint import load_state
 from fsft.training import load_weights, recipe_data
 
 HALF = (torch.full((3,), 0.5), torch.full((3,), 0.25))

@@ -14,7 +14,12 @@ import torch
 import fsft.loop
 import fsft.training
 from fsft import load_dataset, train
-from fsft.checkpoint import (
+from fsft.evidence.verify import verify
+from fsft.framework import JointNet
+from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
+from fsft.networks import build, parameter_groups
+from fsft.runtime import files
+from fsft.runtime.checkpoint import (
     DamagedFileError,
     checkpoints,
     load_newest_checkpoint,
@@ -22,11 +27,6 @@ from fsft.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from fsft.evidence.verify import verify
-from fsft.framework import JointNet
-from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
-from fsft.networks import build, parameter_groups
-from fsft.runtime import files
 from fsft.runtime.files import FolderLockedError, folder_lock
 from fsft.runtime.record import read_result
 from fsft.runtime.schema import check_schema

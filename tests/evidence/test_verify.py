@@ -175,7 +175,7 @@ def test_what_does_not_follow_is_said_in_a_sentence(
 
 
 def test_weights_are_checked_where_they_are(tmp_path: Path, result: dict[str, Any]) -> None:
-    from fsft.checkpoint import save_state, weights_digest
+    from fsft.runtime.checkpoint import save_state, weights_digest
 
     torch = pytest.importorskip("torch")
     weights = {"fc.weight": torch.arange(6.0).reshape(2, 3)}
