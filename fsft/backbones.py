@@ -1,10 +1,11 @@
 """Backbones as named stages, so that FSFT can tap the feature map after any of them (Sections 4.1 and 4.2).
 
 A backbone is an ``nn.Sequential`` with children ``stem, layer1, layer2, ...``, its convolutions with He initialization;
-pooling and classifiers belong to the networks in :mod:`fsft.framework`. ResNets (He et al., 2016), Wide ResNets (Zagoruyko and Komodakis, 2016) and PyramidNets (Han et
-al., 2017) for 32 x 32 images are written out, because "ResNet-110" names two different networks in the literature, with
-basic blocks (6n + 2 layers) or bottlenecks (9n + 2), and "PyramidNet-110-270" two more; the paper does not say which it
-used, so ``block`` is a visible argument. ImageNet's ResNets are torchvision's.
+pooling and classifiers belong to the networks in :mod:`fsft.framework`. ResNets (He et al., 2016), Wide ResNets
+(Zagoruyko and Komodakis, 2016) and PyramidNets (Han et al., 2017) for 32 x 32 images are written out, because
+"ResNet-110" names two different networks in the literature, with basic blocks (6n + 2 layers) or bottlenecks (9n + 2),
+and "PyramidNet-110-270" two more; the paper does not say which it used, so ``block`` is a visible argument. ImageNet's
+ResNets are torchvision's.
 """
 
 from __future__ import annotations

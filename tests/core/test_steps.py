@@ -203,11 +203,11 @@ class Reads(TorchDispatchMode):
 
 def test_no_batch_of_an_evaluation_waits_for_a_number():
     train_set, test_set = tiny.data()
-    model = build(tiny.recipe("fsft-sd"), 4, 16)
+    statistics, model = train_set.statistics, build(tiny.recipe("fsft-sd"), 4, 16)
     found = {}
     for size in (32, 3):
         with Reads() as reads:
-            found[size] = evaluate(model, test_set, statistics=train_set.statistics, precision="fp32", batch_size=size)
+            found[size] = evaluate(model, test_set, statistics=statistics, precision="fp32", batch_size=size)
         assert reads.count == 0
     assert found[32] == found[3]
     with Reads() as reads:
