@@ -2,13 +2,19 @@
 PYTHON ?= python3
 PROFILE ?= quick
 DATA ?= data
+ONLY ?= *
+# Notebooks at a time: quick ones are alike and take a core each, a longer training gets all cores.
+CORES := $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
+JOBS ?= $(if $(filter quick,$(PROFILE)),$(CORES),1)
 QUESTIONS ?= loop_speed fsft_overhead table5 layout roofline step_profile seeds class_maps
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+STEP = $(BIN)/python -P -m fsft.book --profile "$(PROFILE)" --data-dir "$(DATA)"
+EXECUTED := _build/executed/$(PROFILE)
 CLUSTER := .venv-cluster
 
-.PHONY: help venv lint format test test-lowest test-colab test-cluster book check-book lab bench gpu gpu-tree verify lock clean
+.PHONY: help venv lint format test test-lowest test-colab test-cluster book executed check-book lab bench gpu gpu-tree verify lock clean FORCE
 
 help:
 	@echo "make test                     environment, then the tests"
@@ -16,6 +22,7 @@ help:
 	@echo "make test-cluster             the workflow on a Slurm of its own (as root; installs Debian's slurm-wlm)"
 	@echo "make book                     environment, notebooks executed, book in _build/html"
 	@echo "make book PROFILE=laptop DATA=path   the same on real CIFAR-100 and tiny-ImageNet"
+	@echo "make executed ONLY='12*'      these notebooks executed, no pages"
 	@echo "make check-book               the built pages in headless Chromium"
 	@echo "make lab                      JupyterLab on the notebooks"
 	@echo "make lint format              ruff, mypy, zizmor"
@@ -71,7 +78,22 @@ test-lowest test-colab: test-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest -m "not book and not cluster"
 
 book: $(READY)
-	$(BIN)/fsft book build --profile $(PROFILE) --data-dir $(DATA)
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) executed
+	@$(STEP) stage
+	$(BIN)/jupyter-book build --all --quiet -W -n --keep-going _build/book
+	@$(STEP) finish
+	@ln -sfn book/_build/html _build/html
+	@echo "the book: _build/html/index.html"
+
+# `exec`, so that a signal to make reaches the step and not a shell around it.
+# A notebook runs again when it, or what `key` is the digest of, has changed since its last good execution.
+executed: $(patsubst notebooks/%,$(EXECUTED)/%,$(wildcard notebooks/$(ONLY).ipynb))
+
+$(EXECUTED)/%.ipynb: notebooks/%.ipynb $(EXECUTED)/key
+	@exec $(STEP) execute $<
+
+$(EXECUTED)/key: FORCE | $(READY)
+	@$(STEP) key
 
 check-book: $(READY)
 	FSFT_REQUIRE_BOOK=1 $(BIN)/python -m pytest -m book

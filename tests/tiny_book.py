@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from fsft.book.lint import setup_cell
+from fsft.book.checking import setup_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 'profile = "quick"\ndata_dir = "data"\nseeds = 2\nrate = 0.1\nruns_dir = None'
@@ -79,13 +82,13 @@ def rich_notebook():
 
 
 def make(root: Path, chapters: dict, repository: str | None = None) -> Path:
-    """Write the repository: the real settings and package, a short table of contents, and `chapters`."""
+    """Write the repository: the real settings and Makefile, a short table of contents, and `chapters`."""
     (root / "notebooks").mkdir(parents=True)
     shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
     for name in ("references.bib", "references.md", "status.md"):
         shutil.copyfile(ROOT / "book" / name, root / "book" / name)
     shutil.copyfile(ROOT / "_config.yml", root / "_config.yml")
-    (root / "fsft").symlink_to(ROOT / "fsft")
+    (root / "Makefile").symlink_to(ROOT / "Makefile")
     (root / "book" / "index.md").write_text("# The book\n\nIt starts [here](../notebooks/01_a.ipynb).\n")
     urls = f'[project.urls]\nRepository = "{repository}"\n' if repository else ""
     (root / "pyproject.toml").write_text(f'[project]\nname = "fsft"\n{urls}')
@@ -97,4 +100,22 @@ def make(root: Path, chapters: dict, repository: str | None = None) -> Path:
     )
     for name, chapter in chapters.items():
         (root / "notebooks" / f"{name}.ipynb").write_text(nbformat.writes(chapter) + "\n")
+    (root / "requirements.txt").touch()
+    (root / "ready").touch()  # last, so that make takes this environment as it is
     return root
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line for make that builds with this environment."""
+    return ["make", f"BIN={Path(sys.executable).parent}", "READY=ready", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """`make` with these arguments, or a step of the book where the first is a step's name."""
+    is_step = arguments[0] in ("key", "execute", "stage", "finish")
+    line = [sys.executable, "-P", "-m", "fsft.book", *arguments] if is_step else command(*arguments)
+    return subprocess.run(line, cwd=root, env=environment(), capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The command line: ``fsft recipes | train | sweep | evaluate | predict | localize | data | verify | book``.
+"""The command line: ``fsft recipes | train | sweep | evaluate | predict | localize | data | verify``.
 
 Exit status: 0 done; 1 the run failed (diverged) or a check found something; 2 bad arguments; 3 a data set is missing or
 damaged; 4 another process works on the same run; 129, 130 or 143 stopped by SIGHUP, Ctrl-C or SIGTERM, the state is
@@ -91,7 +91,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_localize(commands)
     _add_data(commands)
     _add_verify(commands)
-    _add_book(commands)
     return parser
 
 
@@ -181,20 +180,6 @@ def _add_verify(commands: Any) -> None:
     command.add_argument("--results-dir", type=Path, default=Path("results"))
     command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="weights that are here are checked too")
     command.set_defaults(command=verify_results)
-
-
-def _add_book(commands: Any) -> None:
-    command = commands.add_parser("book", help="execute the notebooks and build the book")
-    command.add_argument(
-        "action",
-        choices=("build", "check", "setup-cells"),
-        help="setup-cells writes the install cell into each notebook, once the repository's address is set",
-    )
-    command.add_argument("--profile", choices=("quick", "laptop", "paper"), default="quick")
-    command.add_argument("--data-dir", type=Path, default=Path("data"))
-    command.add_argument("--jobs", type=int, help="notebooks at a time (default: as the cores allow)")
-    command.add_argument("--only", metavar="GLOB", help="execute only these notebooks, build no pages")
-    command.set_defaults(command=handle_book)
 
 
 def _add_folders(command: argparse.ArgumentParser) -> None:
@@ -372,13 +357,3 @@ def verify_results(options: argparse.Namespace) -> int:
     count, maps = (len(list(options.results_dir.glob(pattern))) for pattern in ("*.json", "maps/*.json"))
     print(f"{count} result files, {f'{maps} files of map scores, ' if maps else ''}{len(problems)} problems")
     return FAILED if problems else 0
-
-
-def handle_book(options: argparse.Namespace) -> int:
-    from fsft import book
-
-    if options.action == "check":
-        return book.check()
-    if options.action == "setup-cells":
-        return book.setup_cells()
-    return book.build(options.profile, options.data_dir, options.jobs, options.only)

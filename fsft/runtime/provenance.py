@@ -7,9 +7,11 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,20 @@ def _sent_state(root: Path) -> dict[str, Any]:
         return {"commit": sent["commit"], "dirty": sent["dirty"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {"commit": None, "dirty": None}
+
+
+def repository_url(root: Path) -> str | None:
+    """The repository's address, `[project.urls] Repository` of `root`'s pyproject.toml, or None while it is not set.
+
+    Raises:
+        ValueError: it is not a GitHub address, which the book's launch buttons need.
+    """
+    path = root / "pyproject.toml"
+    project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}) if path.is_file() else {}
+    url = str(project.get("urls", {}).get("Repository", "")).rstrip("/").removesuffix(".git")
+    if url and not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", url, re.ASCII):
+        raise ValueError(f"Repository in pyproject.toml must be like https://github.com/owner/name, found {url!r}")
+    return url or None
 
 
 def peak_memory_mib(device: torch.device) -> float:

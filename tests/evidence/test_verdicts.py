@@ -75,14 +75,17 @@ def test_markers_in_notebooks_and_the_readme_count_and_code_does_not(repository:
     assert [problem.split(":")[0] for problem in marker_problems(repository)] == ["README.md", "notebooks/01_a.ipynb"]
 
 
-def test_the_build_stops_before_it_executes_anything(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from fsft.book import build
+def test_the_build_stops_before_it_executes_anything(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsft.book.__main__ import main
 
+    monkeypatch.chdir(repository)
     (repository / "_toc.yml").write_text(json.dumps({"format": "jb-book", "root": "book/page"}))
     page(repository, "<!-- verdict: numbers/* = not run -->")
-    assert build(root=repository) == 1
+    assert main(["key"]) == 1  # every execution needs the key
     assert "the text says 'not run'" in capsys.readouterr().err
-    assert not (repository / "_build" / "html").exists()
+    assert not (repository / "_build").exists()
 
 
 def test_code_can_be_bound_too() -> None:

@@ -1,0 +1,70 @@
+"""One step of `make book`: `python -m fsft.book STEP`, in the root folder of the repository."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from fsft.book import BookError
+from fsft.book.executing import PROFILES, execute, write_key
+
+STEPS = {
+    "key": "see whether something changed that every notebook depends on",
+    "execute": "execute one notebook",
+    "stage": "put the sources of the pages together",
+    "finish": "mend and check the built pages",
+    "setup-cells": "write the install cell, for the repository's address, into each notebook",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one step; the exit status, 0 when all is good."""
+    parser = argparse.ArgumentParser(prog="python -m fsft.book", description=__doc__)
+    parser.add_argument("step", choices=STEPS, help="; ".join(f"{step}: {text}" for step, text in STEPS.items()))
+    parser.add_argument("notebook", nargs="?", type=Path)
+    parser.add_argument("--profile", choices=PROFILES, default="quick")
+    parser.add_argument("--data-dir", default="data", help="the folder of the data sets (default: data)")
+    options = parser.parse_args(arguments)
+    try:
+        problems = run_step(options, Path.cwd())
+    except (BookError, ValueError) as error:
+        problems = [str(error)]
+    for problem in problems:
+        print(f"book: {problem}", file=sys.stderr, flush=True)
+    return 1 if problems else 0
+
+
+def run_step(options: argparse.Namespace, root: Path) -> list[str]:
+    """The problems that the step found."""
+    # Only `execute` is started many times, so what the other steps need is imported here.
+    if options.step == "execute":
+        execute(options.notebook, root, options.profile, options.data_dir)
+        return []
+    from fsft.book.checking import page_problems, source_problems, write_setup_cells
+    from fsft.book.staging import mend, stage
+    from fsft.evidence.verdicts import marker_problems
+    from fsft.runtime.provenance import repository_url
+
+    if options.step == "key":
+        problems = [*source_problems(root), *marker_problems(root)]
+        if not problems:
+            write_key(root, options.profile, options.data_dir)
+        return problems
+    if options.step == "stage":
+        stage(root, options.profile)
+        return []
+    if options.step == "finish":
+        mend(root)
+        return page_problems(root)
+    for name in write_setup_cells(root, repository_url(root)):
+        print(f"setup cell written: {name}")
+    return []
+
+
+if __name__ == "__main__":
+    # Ctrl-C ends a step at once, as SIGTERM does: files are written whole or not at all, and a kernel that has lost its
+    # parent ends itself within a second.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise SystemExit(main())
