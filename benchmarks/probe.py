@@ -72,8 +72,9 @@ def convolutions(options: argparse.Namespace) -> Iterator[Row]:
         yield {"channels": channels, "side": side, "kernel": kernel, **times}
 
 
-def _mean_ms(work: Callable[[], Any], device: torch.device, count: int = 20) -> float:
+def _mean_ms(work: Callable[[], Any], device: torch.device) -> float:
     work()
+    count = 20 if device.type == "cuda" else 1
     return seconds(lambda: [work() for _ in range(count)], device) * 1000 / count
 
 
