@@ -2,11 +2,11 @@
 
     make gpu BUDGET=900 OUT=out [FIT=1] [DEVICE=cuda] [DATA=data]
 
-In this order, each part in a process of its own, so that none that fails or hangs harms the next: the tests marked
-``gpu``, where pytest is installed; the sections of ``probe.py``, into OUT/probe.json; then the runs of the paper's
-Table 1 that have no result in OUT/results, as many side by side as the probe found fastest, until the budget ends. Runs
-that are not done then have saved their state: the same call again goes on with them, and repeats nothing. ``--fit``
-trains pairs of baseline and FSFT, and shortens the paper's schedule where a pair would not end within the budget.
+In this order, each in a process of its own, so that none that fails or hangs harms the next: the tests marked ``gpu``,
+where pytest is installed; ``probe.py``, into OUT/probe.json; then the runs of the paper's Table 1 that have no result
+in OUT/results, as many side by side as the probe found fastest, until the budget ends. Runs that are not done then have
+saved their state: the same call again goes on with them, and repeats nothing. ``--fit`` trains pairs of baseline and
+FSFT, and shortens the paper's schedule where a pair would not end within the budget.
 
 ``--device cpu`` is a dry run: the same parts, with networks and schedules of a few seconds.
 """
@@ -39,14 +39,8 @@ BEGIN = time.monotonic()
 PAIR = ("baseline", "fsft")
 FIRST = [f"table1/{network}/{method}" for network in ("resnet56-basic", "resnet56", "resnet110") for method in PAIR]
 SEEDS = range(4)  # the paper's means are over so many
-SECTIONS = {
-    "facts": 60,
-    "data": 60,
-    "tests": 180,
-    "convolutions": 60,
-    "steps": 120,
-    "together": 120,
-}  # seconds, at most
+SECTIONS = ("facts", "convolutions", "steps", "together")  # of probe.py
+TEST_SECONDS, PROBE_SECONDS = 180.0, 300.0  # at most
 SHORTER = (2 / 3, 1 / 2, 1 / 3)  # of the paper's epochs, with --fit
 WORTH = 1.05  # how much faster more runs side by side have to be
 STEPS_PER_EPOCH, START_SECONDS = 390, 20.0  # of CIFAR-100; until a process has loaded data and does its first step
@@ -126,7 +120,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     with stop_request(active=True) as stop:
         call = Call(options, stop)
-        train_what_is_left(call, probe(call))
+        ready, report = check(call), probe(call)
+        if ready:
+            train_what_is_left(call, report)
     if call.stop:
         call.say("stopped: the same command goes on from here")
         sys.exit(128 + (call.stop.signal_number or 0))
@@ -134,41 +130,53 @@ def main() -> None:
     sys.exit(1 if call.failed else 0)
 
 
+def check(call: Call) -> bool:
+    """Run the GPU tests, and see whether there is something to train on."""
+    if call.options.device == "cpu":
+        return True
+    ready = call.out / "data.log"
+    command = ["-m", "fsft", "data", "check", "cifar100", "--data-dir", str(call.options.data_dir)]
+    found = call.process(command, ready, call.left() / 3) == 0
+    call.say(last_line(ready) if found else f"nothing will be trained: {last_line(ready)}")
+    passed, log = call.out / "tests-passed", call.out / "tests.log"
+    if importlib.util.find_spec("pytest") and not passed.exists():
+        tests = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", str(ROOT / "tests")]
+        status = call.process(tests, log, min(TEST_SECONDS, call.left() / 3))
+        call.say(f"GPU tests: {last_line(log)}")
+        if status == 0:
+            passed.touch()
+        else:
+            call.failed.append("GPU tests")
+    return found
+
+
 def probe(call: Call) -> dict[str, Any]:
-    """The sections by name, each with its rows; those that an earlier call finished under the same facts are kept."""
-    path, device = call.out / "probe.json", call.options.device
-    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    commands = {name: [str(ROOT / "benchmarks" / "probe.py"), name, "--device", device] for name in SECTIONS}
-    commands["tests"] = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", str(ROOT / "tests")]
-    commands["data"] = ["-m", "fsft", "data", "check", "cifar100", "--data-dir", str(call.options.data_dir)]
-    left_out = {"tests", "data"} if device == "cpu" else set() if importlib.util.find_spec("pytest") else {"tests"}
-    for name, limit in SECTIONS.items():
-        kept = name not in ("facts", "data") and report.get(name, {}).get("status") == 0
-        seconds = min(limit, call.left() / 3)
-        if kept or name in left_out or seconds < 1 or call.stop:
-            continue
-        log, start = call.out / f"{name}.log", time.monotonic()
-        log.unlink(missing_ok=True)
-        status = call.process(commands[name], log, seconds)
-        rows = [json.loads(line) for line in log.read_text(errors="replace").splitlines() if line.startswith("{")]
-        if name == "facts" and report.get("facts", {}).get("rows", rows) != rows:
-            call.say("another device, version or commit than before: all is measured again")
-            path.rename(path.with_name(f"probe-until-{time.time():.0f}.json"))
-            report = {}
-        report[name] = {"status": status, "seconds": round(time.monotonic() - start, 1), "rows": rows}
-        write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
-        how = {0: "done", None: "ended, its time was over"}.get(status, f"failed ({status}): {last_line(log)}")
-        call.say(f"{name}: {len(rows)} rows, {how}")
-        if status:
-            call.failed.append(name)
-    return report
+    """What ``probe.py`` measures, in this call or an earlier one; sections that fail are left out."""
+    path, log = call.out / "probe.json", call.out / "probe.log"
+    command = [str(ROOT / "benchmarks" / "probe.py"), str(path), "--device", call.options.device]
+    end = time.monotonic() + min(PROBE_SECONDS, call.left() / 2)
+    without: list[str] = []
+    while not call.stop and (seconds := end - time.monotonic()) > 1:
+        # Its own budget is shorter, so that it is done before it is ended.
+        limits = ["--seconds", f"{0.8 * seconds:.0f}", "--without", *without]
+        status = call.process([*command, *limits], log, seconds)
+        report = json.loads(path.read_text()) if path.exists() else {}
+        states = {name: report.get(name, {}).get("status", "not begun") for name in SECTIONS}
+        call.say("measured: " + ", ".join(f"{name} {state}" for name, state in states.items()))
+        if status in STOPPED or status == 0:
+            break
+        # Sections come in their order, so the first that is not done is the one that failed.
+        failed = [name for name, state in states.items() if state == "begun" and name not in without][:1]
+        call.say(f"{' '.join(failed) or 'the probe'} failed: {last_line(log)}")
+        call.failed += failed or ["probe"]
+        without += failed
+        if not failed:
+            break
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def train_what_is_left(call: Call, report: dict[str, Any]) -> None:
     """One group of runs after the other until the budget ends; the last one then saves its state."""
-    if call.options.device != "cpu" and report.get("data", {}).get("status") != 0:
-        call.say("without CIFAR-100 nothing is trained")
-        return
     tried: set[str] = set()
     while call.left() > 1 and not call.stop:
         group = next_group(call, report, tried)

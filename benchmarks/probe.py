@@ -1,25 +1,29 @@
-"""What a GPU and this package's loop do together, one section at a time, as rows of JSON on the standard output.
+"""What a GPU and this package's loop do together: facts, single convolutions, steps, and runs side by side.
 
-    python benchmarks/probe.py facts|convolutions|steps|together [--device cuda] [--seconds 60]
+    python benchmarks/probe.py out/probe.json [--device cuda] [--seconds 300] [--without steps]
 
-``gpu.py`` runs every section in a process of its own and keeps the rows. Images are random numbers, which take as long
-as photographs. With ``--device cpu`` small networks stand in for the paper's: a test of the script, and no measurement.
+The file is written after every row. Sections that it has already, of the same device, versions and commit, are not
+measured again. One that fails ends the process, for the device may be in disorder: the same call ``--without`` it does
+the rest. Images are random numbers, which take as long as photographs. With ``--device cpu`` small networks stand in
+for the paper's: a test of the script, and no measurement.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import arguments, in_time, loop_of, our_steps, seconds, steps_of, synchronize
+from harness import BEGIN, arguments, in_time, loop_of, our_steps, seconds, steps_of, synchronize
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
@@ -27,6 +31,7 @@ from fsft import ImageSet
 from fsft.catalog import recipes
 from fsft.datasets.sets import image_set
 from fsft.recipe import Recipe
+from fsft.runtime.files import write_atomically
 from fsft.runtime.provenance import environment
 
 Row = dict[str, Any]
@@ -67,8 +72,9 @@ def convolutions(options: argparse.Namespace) -> Iterator[Row]:
         yield {"channels": channels, "side": side, "kernel": kernel, **times}
 
 
-def _mean_ms(work: Callable[[], Any], device: torch.device, count: int = 20) -> float:
+def _mean_ms(work: Callable[[], Any], device: torch.device) -> float:
     work()
+    count = 20 if device.type == "cuda" else 1
     return seconds(lambda: [work() for _ in range(count)], device) * 1000 / count
 
 
@@ -137,15 +143,40 @@ def cifar_like(options: argparse.Namespace) -> ImageSet:
     return image_set("random", "train", pixels, np.arange(count) % 100, tuple(map(str, range(100))))
 
 
-SECTIONS = {function.__name__: function for function in (facts, convolutions, steps, together)}
+SECTIONS = {"facts": facts, "convolutions": convolutions, "steps": steps, "together": together}
+SHARES = {"facts": 1, "convolutions": 1, "steps": 4, "together": 4}  # of the time
+
+
+def measure(path: Path, options: argparse.Namespace) -> None:
+    """Do the sections that ``path`` has not, and write it after every row."""
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    now = list(facts(options))
+    if "facts" in report and report["facts"]["rows"] != json.loads(json.dumps(now)):
+        print("another device, version or commit than before: all is measured again")
+        path.rename(path.with_name(f"probe-until-{time.time():.0f}.json"))
+        report = {}
+    wanted = [name for name in SECTIONS if report.get(name, {}).get("status") != "done"]
+    wanted = [name for name in wanted if name not in options.without]
+    budget = options.seconds or math.inf
+    for number, name in enumerate(wanted):
+        begin = time.perf_counter()
+        share = SHARES[name] / sum(SHARES[later] for later in wanted[number:])
+        options.seconds = begin - BEGIN + share * (budget - (begin - BEGIN))
+        part = report[name] = {"status": "begun", "rows": []}
+        for row in SECTIONS[name](options):
+            part["rows"].append(row)
+            write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
+        part |= {"status": "done", "seconds": round(time.perf_counter() - begin, 1)}
+        write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
+        print(f"{name}: {len(part['rows'])} rows", flush=True)
 
 
 def main() -> None:
     parser = arguments(__doc__, rounds=1)
-    parser.add_argument("section", choices=SECTIONS)
+    parser.add_argument("path", type=Path, help="JSON file with everything that was measured")
+    parser.add_argument("--without", nargs="*", default=[], choices=SECTIONS, help="sections to leave out")
     options = parser.parse_args()
-    for row in SECTIONS[options.section](options):
-        print(json.dumps(row), flush=True)
+    measure(options.path, options)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,6 @@ def test_a_pair_keeps_the_schedule_with_which_it_was_begun(gpu, call):
 def test_a_dry_run_is_stopped_and_goes_on(gpu, tmp_path, monkeypatch, capsys):
     small = [tiny.recipe(method, **DIGITS) for method in ("baseline", "fsft")]
     monkeypatch.setattr(gpu, "tiers", lambda device: [small])
-    monkeypatch.setattr(gpu, "SECTIONS", {"facts": 500})
     monkeypatch.setattr(gpu, "SEEDS", range(1))
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--budget", "3000", "--out", str(tmp_path / "out"), "--device", "cpu"])
 
@@ -103,19 +102,54 @@ def test_a_dry_run_is_stopped_and_goes_on(gpu, tmp_path, monkeypatch, capsys):
     assert "nothing left to train" in capsys.readouterr().out
 
 
-def test_the_probe_has_rows_of_every_kind(gpu, monkeypatch):
+@pytest.fixture
+def probe(gpu, monkeypatch):
     import probe
 
     monkeypatch.setattr(probe, "TOGETHER", {"resnet56-basic": (1, 2)})
     monkeypatch.setattr(probe, "SHAPES", probe.SHAPES[-1:])
+    return probe
+
+
+def test_the_probe_survives_a_section_that_fails(gpu, probe, tmp_path, monkeypatch):
+    def broken(options):
+        yield {"run": "the first"}
+        raise RuntimeError("an illegal memory access")
+
     options = probe.arguments(None, rounds=1).parse_args([])
-    rows = {name: list(section(options)) for name, section in probe.SECTIONS.items()}
-    assert set(rows) == set(gpu.SECTIONS) - {"data", "tests"}
-    assert rows["convolutions"][0]["both_ms"] > 0 and [row["runs"] for row in rows["together"]] == [1, 2]
-    assert {row["run"] for row in rows["steps"]} == {
-        name.removeprefix("table1/") for name in gpu.FIRST if "56/" not in name
-    }
-    report = {name: {"rows": json.loads(json.dumps(found))} for name, found in rows.items()}
+    options.without, path, steps = [], tmp_path / "probe.json", probe.SECTIONS["steps"]
+    monkeypatch.setitem(probe.SECTIONS, "steps", broken)
+    with pytest.raises(RuntimeError, match="illegal"):
+        probe.measure(path, options)
+    report = json.loads(path.read_text())
+    assert [(name, part["status"]) for name, part in report.items()] == [
+        *((name, "done") for name in ("facts", "convolutions")),
+        ("steps", "begun"),
+    ]
+    assert report["convolutions"]["rows"][0]["both_ms"] > 0 and report["steps"]["rows"] == [{"run": "the first"}]
+    options.without = ["steps"]
+    probe.measure(path, options)
+    kept, report = report, json.loads(path.read_text())
+    assert report["convolutions"] == kept["convolutions"] and report["steps"] == kept["steps"]
+    assert [row["runs"] for row in report["together"]["rows"]] == [1, 2]
+    assert gpu.epoch_seconds(report, recipes["table1/resnet56-basic/fsft"]) == float("inf")
+    options.without = []
+    monkeypatch.setitem(probe.SECTIONS, "steps", steps)
+    probe.measure(path, options)
+    report = json.loads(path.read_text())
+    assert {row["run"].split("/")[0] for row in report["steps"]["rows"]} == {"resnet56-basic", "resnet110"}
     assert gpu.best_count(report) in (1, 2)
     assert 0 < gpu.epoch_seconds(report, recipes["table1/resnet56-basic/fsft"]) < float("inf")
     assert gpu.epoch_seconds(report, recipes["table1/resnet110/fsft"]) == float("inf")
+
+
+def test_another_machine_is_measured_anew(probe, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "SECTIONS", {"facts": probe.facts})
+    path = tmp_path / "probe.json"
+    path.write_text(json.dumps({"facts": {"status": "done", "rows": [{"environment": "another"}]}, "steps": {}}))
+    options = probe.arguments(None, rounds=1).parse_args([])
+    options.without = []
+    probe.measure(path, options)
+    assert list(json.loads(path.read_text())) == ["facts"]
+    (kept,) = tmp_path.glob("probe-until-*.json")
+    assert "steps" in json.loads(kept.read_text())

@@ -16,6 +16,8 @@ from fsft import JointNet, PlainNet, backbone, four_rotations, predict
 from fsft.framework import MODES
 from fsft.maps.cam import FORMULAS, ClassScores, class_maps, class_scores, explained, quadrant_shares
 
+pytest.importorskip("pytorch_grad_cam")
+
 CLASSES = 4
 LAYERS = ("stem", "layer1", "layer2")
 

@@ -18,6 +18,8 @@ from fsft.maps.scorefile import load_map_scores, percent, write_map_scores
 from fsft.maps.scores import SCORES, localization_scores
 from fsft.runtime.record import canonical_digest
 
+pytest.importorskip("pytorch_grad_cam")
+
 CORNER = torch.tensor([0.0, 0.0, 8.0, 8.0])
 
 
