@@ -7,21 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 
 from fsft.catalog import recipes
 from fsft.cli.main import build_parser, changed_recipe, main
 from fsft.cli.options import as_arguments, grid
 from fsft.runtime.checkpoint import load_state, save_state
-
-
-@pytest.fixture
-def tiny_recipe(monkeypatch, tmp_path):
-    """A recipe ``tiny/fsft`` that the command line can train in a moment."""
-    small = tiny.recipe(dataset="photodigits", dataset_options=(("size", 100),), epochs=2, batch_size=50)
-    monkeypatch.setitem(recipes, "tiny/fsft", small)
-    monkeypatch.chdir(tmp_path)
-    return small
 
 
 def test_help_does_not_load_torch():

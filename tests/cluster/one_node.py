@@ -117,11 +117,13 @@ def ask(environment, *command):
 
 
 def wait_for(condition, seconds):
+    """What the condition gives once it is true."""
     until = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > until:
             raise TimeoutError(f"{condition} did not come true in {seconds} s")
-        time.sleep(0.2)
+        time.sleep(0.1)
+    return found
 
 
 def free_ports(count):

@@ -82,12 +82,16 @@ class Driver:
         return {path.parent.name: path.read_text() for path in sorted(self.folder.glob("runs/*/log.txt"))}
 
     def under_way(self):
-        """A run in its third epoch or later, and not yet in its last two; None where there is none."""
+        """A run that is computing, with an epoch behind it and more than one before it; None where there is none."""
         for run, log in self.logs().items():
-            epochs = re.findall(r"epoch (\d+)/", log)
-            if epochs and 2 <= int(epochs[-1]) <= EPOCHS - 2:
+            epoch = re.match(r"\S+ epoch (\d+)/", (log.splitlines() or [""])[-1])  # not: stopped, resuming, done
+            if epoch and int(epoch[1]) <= EPOCHS - 2:
                 return run
         return None
+
+    def stopped(self, name):
+        """How often the signal of that name stopped each run."""
+        return {run: log.count(f"stopped by {name}") for run, log in self.logs().items()}
 
     def results(self):
         return {path.name: json.loads(path.read_text()) for path in sorted(self.folder.glob("results/*.json"))}
@@ -109,7 +113,7 @@ def local(tmp_path_factory):
     wait_for(driver.under_way, 300)
     os.killpg(first.pid, signal.SIGINT)
     first.wait(300)
-    stopped = [log for log in driver.logs().values() if "stopped by SIGINT" in log]
+    stopped = sum(driver.stopped("SIGINT").values())
     second = driver.start()
     wait_for(lambda: sum(log.count("epoch ") for log in driver.logs().values()) > EPOCHS + 4, 300)
     second.kill()
@@ -137,16 +141,24 @@ def test_slurm_gives_the_same_bits_after_a_killed_job_a_drained_node_and_a_kille
         node = ask(environment, "sinfo", "-h", "-o", "%n").strip()
 
         first = driver.start()
-        wait_for(lambda: len(jobs(environment)) == 6 and driver.under_way(), 300)
-        run = driver.under_way()
+        run = wait_for(driver.under_way, 300)
+        os.killpg(first.pid, signal.SIGINT)
+        first.wait(300)
+        wait_for(lambda: not jobs(environment), 300)
+        assert driver.stopped("SIGTERM")[run] == 1 and f"{run}.json" not in driver.results()
+
+        second = driver.start()
+        wait_for(lambda: len(jobs(environment)) + len(driver.results()) == 6, 300)
+        run = wait_for(driver.under_way, 300)
+        before = driver.stopped("SIGTERM")[run]
         job = next(job for job in jobs(environment) if run in job["comment"])
         ask(environment, "scancel", "--signal=TERM", job["id"])  # as Slurm does before the walltime is over
-        wait_for(lambda: "stopped by SIGTERM" in driver.logs()[run], 300)
+        wait_for(lambda: driver.stopped("SIGTERM")[run] == before + 1, 300)
         ask(environment, "scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
         wait_for(lambda: not any(job["state"] in ("RUNNING", "COMPLETING") for job in jobs(environment)), 300)
         assert len(driver.results()) < 6 and f"{run}.json" not in driver.results()
-        first.kill()
-        first.wait(60)
+        second.kill()
+        second.wait(60)
         ask(environment, "scontrol", "update", f"NodeName={node}", "State=RESUME")
 
         driver.finish()
