@@ -218,12 +218,7 @@ def _on_device(data: ImageSet | FileSet, device: torch.device) -> ImageSet | Fil
 
 
 def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Run:
-    """A finished run from its result file and its weights.
-
-    Raises:
-        FileNotFoundError: the result is there but the weights are not.
-        fsft.runtime.checkpoint.DamagedFileError: the weights are not those that the result file names.
-    """
+    """A finished run from its result file and its weights; FileNotFoundError where these are not there."""
     result = read_result(result_path)
     weights_path = None if folder is None else folder / "weights.pt"
     if weights_path is None or not weights_path.exists():
@@ -239,9 +234,7 @@ def load_weights(path: Path, device: torch.device, expected_digest: str | None =
     """The trained network in a ``weights.pt`` file, in evaluation mode."""
     saved = load_state(path)
     if expected_digest is not None and weights_digest(saved["model"]) != expected_digest:
-        raise ValueError(
-            f"expected the weights that the result file names in {path}, found others: train the run again"
-        )
+        raise ValueError(f"expected the weights that the result file names in {path}, found others: train it again")
     recipe = Recipe.from_dict(saved["recipe"])
     model = build(recipe, len(saved["classes"]), saved.get("input_size", 32))
     model.load_state_dict(saved["model"])

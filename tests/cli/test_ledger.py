@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+from fsft.checkpoint import load_state, save_state
 
 from fsft.catalog import recipes
-from fsft.checkpoint import load_state, save_state
 from fsft.cli.ledger import TOLERANCE, count, targets
 from fsft.cli.main import main
 from fsft.evidence import paper
