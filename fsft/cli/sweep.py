@@ -77,10 +77,13 @@ class Job:
             environment.setdefault("OMP_NUM_THREADS", str(cores))
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
+        # -P: a random.py in the folder where somebody starts a sweep is none of ours. The package itself may lie there.
+        home = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
         log: IO[bytes]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fsft", *self.arguments],
+                [sys.executable, "-P", "-m", "fsft", *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

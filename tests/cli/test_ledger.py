@@ -2,13 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
-from fsft.checkpoint import load_state, save_state
 
 from fsft.catalog import recipes
 from fsft.cli.ledger import TOLERANCE, count, targets
 from fsft.cli.main import main
 from fsft.evidence import paper
 from fsft.evidence.cost import step_cost
+from fsft.runtime.checkpoint import load_state, save_state
 from fsft.runtime.record import read_result, write_result
 
 
