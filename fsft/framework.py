@@ -73,11 +73,9 @@ class JointNet(nn.Module):
         taps: names of the stages whose features are masked and classified: penultimate, then last. A single name gives
             the network of eq. 2, without the penultimate classifier. The last tap must be the last stage. None takes
             the last two stages. Between stages, a pre-activation network is tapped before its next BN-ReLU.
-        masks: function (height, width) -> (M, height, width), called for each size of features that comes; M must not
-            depend on it.
+        masks: function (height, width) -> (M, height, width), called for each size of features; M is always the same.
         self_distill: adds the classifier Fc(.; mu) of eq. 6, which sees the unmasked features of the last stage.
-        input_size: side in pixels of the images to expect, with which the channels at the taps are found. Images of
-            other sizes work too, also if they are not square.
+        input_size: side in pixels of the images to expect. Others work too, also if they are not square.
         transform_after: name of a stage, not behind the first tap: the masks are applied there instead of at the taps.
             Without convolutions in between, at a single tap, there is no difference.
         input_transform: function (B, 3, H, W) -> (B, R, 3, H, W), such as :func:`fsft.four_rotations`, for the images.
@@ -240,8 +238,8 @@ def joint_loss(
         Scalar, averaged over the batch, in nats.
     """
     _check_output(output)
-    views = output.last.shape[1]
-    _check_targets(labels, output.last.shape[2] // views, class_weights)
+    views, num_classes = output.last.shape[1], output.last.shape[2] // output.last.shape[1]
+    _check_targets(labels, num_classes, class_weights)
     if not (0 <= beta < math.inf and 0 < temperature < math.inf and 0 <= label_smoothing <= 1):
         raise ValueError(
             "expected beta of at least 0, a temperature above 0 and label_smoothing from 0 to 1, "
@@ -250,7 +248,7 @@ def joint_loss(
     if labels.ndim == 1 and not label_smoothing and class_weights is None:
         targets, of_image = joint_labels(labels, views), labels.long()[:, None]
     else:
-        targets = of_image = _soft(labels, output.last.shape[2] // views, label_smoothing, class_weights)
+        targets = of_image = _soft(labels, num_classes, label_smoothing, class_weights)
     loss = _cross_entropy(output.last, targets)
     if output.penultimate is not None:
         loss = loss + beta * _cross_entropy(output.penultimate, targets)
@@ -293,9 +291,8 @@ def distillation_loss(output: JointOutput, temperature: float = 1.0) -> Tensor:
 def _as_batch(views: Tensor, like: Tensor) -> Tensor:
     """(B, M, C, H, W) to (B * M, C, H, W), the views of an image in a row, in the memory format of ``like``."""
     channels_last = like.is_contiguous(memory_format=torch.channels_last)
-    return views.flatten(0, 1).contiguous(
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format
-    )
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return views.flatten(0, 1).contiguous(memory_format=memory_format)
 
 
 def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
@@ -305,9 +302,8 @@ def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
     the list of classes would decide.
     """
     pooled = pooled.to(classifier.weight.dtype)
-    # Asking torch.amp.is_autocast_available would stop torch.compile and torch.export before 2.12; and an exported
-    # program with a context in it cannot be saved.
     device = pooled.device.type
+    # Only where it is on: an exported program with a context in it cannot be saved.
     if device in AUTOCAST and torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return classifier(pooled)

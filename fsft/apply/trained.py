@@ -23,28 +23,16 @@ from fsft.training import load_weights, recipe_data
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What :func:`load` returns. Images are cut and normalized as in training, so no other statistics can come in.
+    """What :func:`load` returns. Images are cut and normalized as in training, so no other statistics can come in."""
 
-    Attributes:
-        model: in evaluation mode.
-        recipe: with which it was trained.
-        classes: names, in the order of the probabilities.
-        image_size: side in pixels of the images that it was trained on.
-        statistics: mean and standard deviation (3,) of the training images, white being 1.
-    """
-
-    model: PlainNet | JointNet
+    model: PlainNet | JointNet  # in evaluation mode
     recipe: Recipe
-    classes: tuple[str, ...]
-    image_size: int
-    statistics: tuple[Tensor, Tensor]
+    classes: tuple[str, ...]  # in the order of the probabilities
+    image_size: int  # side in pixels of the images that it was trained on
+    statistics: tuple[Tensor, Tensor]  # mean and standard deviation (3,) of the training images, white being 1
 
     def read(self, paths: Sequence[str | Path]) -> Tensor:
-        """Image files as uint8 (n, 3, image_size, image_size), cut as the test images of its data set.
-
-        Raises:
-            fsft.DataError: a file cannot be read.
-        """
+        """Image files as uint8 (n, 3, image_size, image_size), cut as the test images of its data set."""
         return torch.stack([self._read(Path(path)) for path in paths])
 
     def normalize(self, images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from fsft.framework import JointNet
 from fsft.stages import as_stages, input_channels
@@ -51,7 +52,7 @@ def joint(model: nn.Module, num_classes: int, *, input_size: int | None = None, 
         options: more arguments of :class:`fsft.JointNet`, such as ``self_distill=True``.
 
     Raises:
-        ValueError: the model has no maps to mask, or cannot be cut; the sentence says why.
+        ValueError: the model has no maps to mask, or cannot be cut.
     """
     taps = find_taps(model)
     stages = as_stages(model, {taps.penultimate: "penultimate", taps.last: "last"})
@@ -64,9 +65,6 @@ def find_taps(model: nn.Module) -> Taps:
     The last tap is the last map (B, C, H, W) before the classifier, and the penultimate tap the end of the stage before
     it: of the modules whose map is one step larger the outermost, and of these the last. At both the network has a
     single connection.
-
-    Raises:
-        ValueError: there are no such maps.
     """
     kind, (calls, classifier) = type(model).__name__, _calls(model)
     count = Counter(call.name for call in calls)
@@ -158,22 +156,19 @@ def _usual_size(model: nn.Module) -> int:
 def _calls(model: nn.Module) -> tuple[list[_Call], str]:
     """The modules that end before the classifier is asked, in this order, and the classifier's name."""
     calls: list[_Call] = []
+    names = {module: name for name, module in model.named_modules() if name}
 
-    def hook(name: str, module: nn.Module) -> Any:
-        def record(_: nn.Module, __: Any, output: Any) -> None:
-            calls.append(_Call(name, module, tuple(output.shape) if isinstance(output, Tensor) else ()))
+    def record(module: nn.Module, _: Any, output: Any) -> None:
+        if module in names:
+            calls.append(_Call(names[module], module, tuple(output.shape) if isinstance(output, Tensor) else ()))
 
-        return module.register_forward_hook(record)
-
-    parameter = next(model.parameters(), torch.zeros(()))
-    size = _usual_size(model)
+    size, parameter = _usual_size(model), next(model.parameters(), torch.zeros(()))
     training = [module for module in model.modules() if module.training]
-    handles = [hook(name, module) for name, module in model.named_modules() if name]
+    handle = register_module_forward_hook(record)
     try:
         output = model.eval()(parameter.new_zeros(2, input_channels(model), size, size))
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
         for module in training:
             module.training = True
     place = max((place for place, call in enumerate(calls) if _own(call)), default=-1)

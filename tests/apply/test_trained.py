@@ -100,7 +100,7 @@ def test_maps_on_request(run, tmp_path, capsys):
     [
         (["{photo}", "--top", "5"], "expected --top from 1 to 4, the number of classes, found 5", 2),
         (["{empty}"], "expected images (.png", 2),
-        (["{empty}/a.png"], "expected an image file, found nothing; check the path", 3),
+        (["{empty}/a.png"], "expected a file, found nothing; check the path", 3),
         (["{damaged}"], "one that cannot be read", 3),
     ],
 )
