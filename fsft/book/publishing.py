@@ -27,7 +27,7 @@ _TABLE = bleach.Cleaner(
         "div": ["class", "role", "tabindex", "aria-label"],
         "table": ["class"],
         "th": ["scope", "class"],
-        "td": ["class"],
+        "td": ["class", "data-label"],
         "a": lambda tag, name, value: name == "href" and bool(_SAFE_LINK.fullmatch(value)),
     },
     protocols={"https"},

@@ -189,23 +189,20 @@ def _cell_text(value: object, digits: int) -> str:
     return html.escape(str(value))
 
 
-_LONGEST_NAME = 40
-
-
 def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
     numeric = [any(_is_number(value) for value in frame.iloc[:, k]) for k in range(frame.shape[1])]
     kinds = [' class="fsft-number"' if is_number else "" for is_number in numeric]
-    head = "".join(
-        f'<th scope="col"{kind}>{html.escape(str(name))}</th>' for name, kind in zip(frame.columns, kinds, strict=True)
-    )
+    names = [html.escape(str(name), quote=True) for name in frame.columns]
+    head = "".join(f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(names, kinds, strict=True))
     rows = []
     for record in frame.itertuples(index=False, name=None):
         cells = [_cell_text(value, digits) for value in record]
-        # A name stays on one line; a sentence may break, or it pushes the other columns out of sight.
-        is_sentence = bool(record) and isinstance(record[0], str) and len(record[0]) > _LONGEST_NAME
-        look = ' class="fsft-sentence"' if is_sentence else ""
-        first = f'<th scope="row"{look}>{cells[0]}</th>' if cells else ""
-        rest = "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(cells[1:], kinds[1:], strict=True))
+        first = f'<th scope="row">{cells[0]}</th>' if cells else ""
+        # On a phone the cells of a row stand below each other, each behind its column's name.
+        rest = "".join(
+            f'<td{kind} data-label="{name}">{cell}</td>'
+            for cell, kind, name in zip(cells[1:], kinds[1:], names[1:], strict=True)
+        )
         rows.append(f"<tr>{first}{rest}</tr>")
     label = html.escape(caption, quote=True)
     return (
