@@ -21,6 +21,8 @@ def test_every_question_has_a_script_and_every_report_a_question():
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         question, device = path.stem.rsplit("-", 1)
         report = json.loads(path.read_text())
+        if question == "own_models":  # which models can be made joint, and no time: tests/apply/test_own_models.py
+            continue
         assert question in QUESTIONS and report["question"] == question, path
         assert report["environment"]["device"]["type"] == device and report["rows"], path
         assert report["environment"]["versions"]["torch"] in conditions(report)
