@@ -3,7 +3,7 @@
 Grad-CAM of 1,000 images of 32 x 32 pixels behind the last stage: ``fsft.maps.cam.class_maps`` against the grad-cam
 package called its own way, in batches of the same size, for the single inference of a joint network. The package
 differentiates the whole network down to the parameters and normalizes and resizes maps one by one; ``class_maps`` uses
-its hooks and formulas, differentiates only what lies behind the stage, and resizes a batch at once.
+its formulas, differentiates only what lies behind the stage, and resizes a batch at once.
 
     python benchmarks/class_maps.py [--device cuda] [--images 1000] [--rounds 3]
 """
