@@ -36,7 +36,7 @@ def job(tmp_path, monkeypatch):
     started = subprocess.Popen
 
     def popen(command, **options):
-        return started([sys.executable, "-c", CHILD, *command[3:]], **options)
+        return started([sys.executable, "-c", CHILD, *command[4:]], **options)
 
     monkeypatch.setattr(fsft.cli.sweep.subprocess, "Popen", popen)
 
