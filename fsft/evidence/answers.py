@@ -17,12 +17,12 @@ import pandas as pd
 from fsft.catalog import recipes
 from fsft.evidence import paper
 from fsft.evidence.assertions import INTERPOLATION, claims, judge
-from fsft.evidence.chapters import by_seed, compare_maps, seeds_text
+from fsft.evidence.chapters import answer, by_seed, compare_maps, seeds_text
 from fsft.evidence.comparison import Gain, compare_cell, gains, is_exact
 from fsft.evidence.ledger import Ledger, load_results
 from fsft.evidence.measured import measured
 from fsft.evidence.probes import CHANCE, quadrants_named
-from fsft.evidence.statistics import SEEDS, Difference, summarize
+from fsft.evidence.statistics import SEEDS, summarize
 from fsft.evidence.tables import Link, part_name, setting_name
 from fsft.maps.scorefile import MapScores, load_map_scores
 
@@ -75,17 +75,13 @@ def _best_known(found: list[Gain]) -> str:
         found, key=lambda gain: (min(gain.difference.n), gain.recipe.epochs * (gain.recipe.images_per_class or 500))
     )
     difference = one.difference
-    said = {True: "yes", False: "no", None: "it is not settled"}[_side(difference)]
+    clear = difference.within(0, math.inf) if min(difference.n) >= SEEDS else None
+    said = {True: "yes", False: "no", None: "it is not settled"}[clear]
     interval = "no interval" if difference.low is None else f"95 % interval {difference.interval}"
     return (
         f"{said}: {difference.gain:+.2f} points by single inference ({interval}; {setting_name(one.recipe)}; "
         f"{seeds_text(difference)})"
     )
-
-
-def _side(found: Difference) -> bool | None:
-    """Whether a difference is clearly above zero, or below; None where it is open, as with fewer than three seeds."""
-    return found.within(0, math.inf) if min(found.n) >= SEEDS else None
 
 
 def attention(scored: Sequence[MapScores]) -> str:
@@ -95,13 +91,7 @@ def attention(scored: Sequence[MapScores]) -> str:
     base = by_seed(scored, recipes[f"{family}/baseline"], "grad-cam/baseline", "energy")
     if not fsft.size or not base.size:
         return "Not known: no maps have been scored."
-    found = compare_maps(fsft, base)
-    said = {True: "Yes", False: "No, less", None: "Not settled"}[_side(found.seeds)]
-    return (
-        f"{said}: on tiny-ImageNet {found.seeds.gain:+.1f} points of a map's mass lie in the object's box (95 % "
-        f"interval over networks {found.seeds.interval}, over images {found.images.interval}; "
-        f"{seeds_text(found.seeds)})."
-    )
+    return answer(compare_maps(fsft, base), "tiny-ImageNet")
 
 
 def cost() -> str:
@@ -132,15 +122,18 @@ def pretext(ledger: Ledger) -> str:
 
 
 def reproduced(ledger: Ledger) -> str:
-    """How many printed numbers and claims have which verdict; percentages of other cells are not counted."""
+    """How many printed numbers, percentages of others left out, and claims have which verdict."""
     cells = [cell for cell in paper.cells.values() if cell.mean is not None and not cell.derived]
     numbers = Counter(compare_cell(cell, ledger).verdict for cell in cells)
     judged = Counter(judge(claim, ledger).verdict for claim in claims.values() if claim.comparisons)
     exact = sum(is_exact(run) for run in ledger)
+    counted = f"its {len(cells)} printed numbers and {judged.total()} testable claims"
+    if not exact:
+        return f"Nothing yet: {counted} need the paper's recipe, and all of our {len(ledger)} runs have a reduced one."
     return (
-        f"{numbers['reproduced'] or 'None'} of its {len(cells)} printed numbers ({numbers['not run']} have not run) and "
-        f"{judged['reproduced'] or 'none'} of its {judged.total()} testable claims ({judged['not run']} have not run): "
-        f"{exact} of our {len(ledger)} runs have its recipe, the others a reduced one."
+        f"Of {counted}, {numbers['reproduced']} and {judged['reproduced']} are reproduced, "
+        f"{numbers['not reproduced']} and {judged['not reproduced']} are not, {numbers['not run']} and "
+        f"{judged['not run']} have not run ({exact} of our {len(ledger)} runs have the paper's recipe)."
     )
 
 

@@ -45,8 +45,6 @@ class Comparison(Protocol):
 
     def observed(self, ledger: Ledger) -> Difference | None: ...
 
-    def printed(self) -> Difference | None: ...
-
     def runs(self, ledger: Ledger) -> tuple[Run, ...]: ...
 
 
@@ -59,9 +57,6 @@ class Recognition:
     def observed(self, ledger: Ledger) -> Difference | None:
         values = [quadrants_named(probe["recognition"][self.images]) - CHANCE for probe in ledger.probes]
         return contrast((summarize(values),)) if values else None
-
-    def printed(self) -> None:
-        return None
 
     def runs(self, ledger: Ledger) -> tuple[Run, ...]:
         files = {probe["run"] for probe in ledger.probes}
@@ -110,9 +105,6 @@ class Trend:
             [gain.fitted or 0.0 for gain in found], [gain.difference.gain for gain in found]
         )
         return Difference(correlation, None, None, "rank", (seeds, seeds), chance=chance)
-
-    def printed(self) -> None:
-        return None
 
     def runs(self, ledger: Ledger) -> tuple[Run, ...]:
         return tuple(run for gain in self.settings(ledger) for run in gain.runs)
@@ -232,7 +224,7 @@ def paper_word(claim: Assertion) -> str:
     "holds for the means": a spread is missing, or the interval is too wide, but every printed difference lies in
     the claim's range; "unclear": some printed numbers are missing.
     """
-    differences = [comparison.printed() for comparison in claim.comparisons]
+    differences = [one.printed() for one in claim.comparisons if isinstance(one, Contrast)]
     known = [difference for difference in differences if difference is not None]
     if not known:
         return "no numbers"

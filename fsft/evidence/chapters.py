@@ -15,11 +15,11 @@ import pandas as pd
 from fsft.catalog import recipes
 from fsft.catalog.cpu import CORRELATIONS
 from fsft.evidence import paper
-from fsft.evidence.assertions import BUDGETS, beta_recipe, map_recipe
-from fsft.evidence.comparison import Contrast, Quantity, difference, gains, quantity
+from fsft.evidence.assertions import beta_recipe
+from fsft.evidence.comparison import Contrast, Quantity, quantity
 from fsft.evidence.ledger import Ledger, accuracy_curves
 from fsft.evidence.statistics import Difference, bootstrap_difference, summarize, welch
-from fsft.evidence.tables import part_name, setting_name
+from fsft.evidence.tables import part_name
 from fsft.maps.scorefile import MapScores
 from fsft.methods import METHODS
 from fsft.recipe import Recipe
@@ -136,24 +136,25 @@ def compare_maps(a: np.ndarray, b: np.ndarray) -> MapComparison:
     return MapComparison(images, both, seeds)
 
 
+def seeds_text(found: Difference) -> str:
+    """How many seeds are behind a difference, said plainly."""
+    if found.n == (1, 1):
+        return "one seed each"
+    return f"{found.n[0]} seeds each" if found.n[0] == found.n[1] else f"{found.n[0]} and {found.n[1]} seeds"
+
+
 def answer(comparison: MapComparison, where: str) -> str:
-    """The answer to "does FSFT look at the object more?", from the energy inside it: in sentences."""
-    gain, n = comparison.images.gain, comparison.images.n
-    of_images, of_seeds = (
-        difference.within(0, math.inf) for difference in (comparison.images, comparison.seeds)
-    )  # True: more, False: less, None: the interval holds zero, or there is none
+    """The answer to "does FSFT look at the object more?", from the energy inside it: one sentence."""
+    of_images, of_seeds = (found.within(0, math.inf) for found in (comparison.images, comparison.seeds))
+    said = "Yes" if of_images else "No, less"
     if of_images is None:
-        verdict = "Not settled: even for these very networks the interval holds zero."
+        said = "Not settled: even for these very networks the interval holds zero"
     elif of_seeds != of_images:
-        verdict = f"{'Yes' if of_images else 'No, less'}, for these networks; for others it is not settled."
-    else:
-        verdict = f"{'Yes' if of_images else 'No, less'}, and not for these networks only."
-    networks = [f"{count} network{'s' * (count != 1)}" for count in n]
+        said = f"{said}, for these networks; for others it is not settled"
     return (
-        f"{verdict} On {where}, with {networks[0]} of FSFT and {networks[1]} of the baseline, FSFT's maps have "
-        f"{abs(gain):.1f} points {'more' if gain > 0 else 'less'} of their mass on the object. 95 % intervals in "
-        f"points: over images {comparison.images.interval}; over images and seeds {comparison.both.interval}; over "
-        f"seeds alone {comparison.seeds.interval}."
+        f"{said}: on {where} {comparison.images.gain:+.1f} points of a map's mass lie on the object (95 % intervals: "
+        f"over images {comparison.images.interval}, over networks {comparison.seeds.interval}; "
+        f"{seeds_text(comparison.images)})."
     )
 
 
@@ -199,8 +200,7 @@ def shortcut_frame(ledger: Ledger, scored: Sequence[MapScores]) -> pd.DataFrame:
 
 # Chapters 4 and 13: the method taken apart, and its gain against what the baseline has fitted.
 
-PARTS = {"baseline": "neither: the baseline", "masks": "masks alone (eq. 2)", "two-heads": "second classifier alone"}
-PARTS |= {"fsft": "both: FSFT (eq. 3)"}
+PARTS = ("baseline", "masks", "two-heads", "fsft")
 
 
 def parts(family: str, rate: str = "") -> dict[str, Quantity]:
@@ -221,10 +221,10 @@ def parts_frame(ledger: Ledger, family: str) -> pd.DataFrame:
     rows = []
     reference = parts(family)["baseline"]
     for rate in ("", "-x5"):
-        for part, one in parts(family, rate).items():
+        for one in parts(family, rate).values():
             values, trained = one.values(ledger), replace(one, kind="training accuracy").values(ledger)
             gain = Contrast((one,), (reference,)).observed(ledger) if one is not reference else None
-            row: dict[str, Any] = {"Trained with": PARTS[part] + (", heads × 5" if rate else "")}
+            row: dict[str, Any] = {"Trained with": part_name(one.recipe)}
             row["Gain (points)"] = NOT_OFFERED if one == reference else f"{gain.gain:+.2f}" if gain else NOT_RUN
             row["95 % interval"] = gain.interval if gain and one != reference else NOT_OFFERED
             row["Accuracy (%)"] = summarize(list(values.values())).text() if values else NOT_RUN
@@ -247,63 +247,6 @@ def steps(ledger: Ledger, family: str, rate: str = "") -> dict[str, Difference] 
     }
     found = {name: contrast.observed(ledger) for name, contrast in asked.items()}
     return None if None in found.values() else {name: one for name, one in found.items() if one is not None}
-
-
-def fitted_frame(ledger: Ledger) -> pd.DataFrame:
-    """Gains by single inference where the baseline's training accuracy is known: a row each setting and part.
-
-    Columns `setting`, `part`, `fitted` (percent), `gain`, `low`, `high` (points, NaN without an interval), `seeds`.
-    """
-    rows = [
-        (setting_name(one.recipe), part_name(one.recipe), one.fitted, one.difference)
-        for one in gains(ledger)
-        if one.mode == "si" and one.fitted is not None
-    ]
-    columns = ["setting", "part", "fitted", "gain", "low", "high", "seeds"]
-    data = [(*head, found.gain, found.low, found.high, min(found.n)) for *head, found in rows]
-    return pd.DataFrame(data, columns=columns).astype({"low": float, "high": float})
-
-
-def printed_gains() -> pd.DataFrame:
-    """The paper's gains by single inference, with a lower bound of what its baselines fitted: their test accuracy.
-
-    The paper prints no training accuracy. But a network names the images that it was trained on at least as well as
-    others, so that of the baseline lies between its test accuracy and 100 percent.
-    """
-    rows = [
-        (cell.row, base.mean, cell.mean - base.mean)
-        for cell in paper.cells.values()
-        if cell.mode == "si" and cell.table in ("Table 1", "Table 3", "Table 4")
-        for base in [paper.cells[cell.id.replace("/si", "/baseline")]]
-        if cell.mean is not None and base.mean is not None
-    ]
-    return pd.DataFrame(rows, columns=["label", "least", "gain"])
-
-
-def seeds_text(found: Difference) -> str:
-    """How many seeds are behind a difference, said plainly."""
-    if found.n == (1, 1):
-        return "one seed each"
-    return f"{found.n[0]} seeds each" if found.n[0] == found.n[1] else f"{found.n[0]} and {found.n[1]} seeds"
-
-
-def map_frame(ledger: Ledger) -> pd.DataFrame:
-    """The gain over the baseline by images per class, epochs, and the joint classifiers' rate, with intervals."""
-    rows = []
-    for images, epochs in BUDGETS:
-        for scale in (1.0, 5.0):
-            row: dict[str, Any] = {"Images per class": images, "Epochs": epochs, "Rate of the heads": f"× {scale:g}"}
-            for mode in ("si", "ag", "sd"):
-                a = map_recipe(images, epochs, "fsft-sd" if mode == "sd" else "fsft", scale), mode
-                row[mode.upper()] = _gain_text(difference(ledger, a, (map_recipe(images, epochs), "baseline")))
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _gain_text(found: Difference | None) -> str:
-    if found is None:
-        return NOT_RUN
-    return f"{found.gain:+.2f} ({seeds_text(found)})" + (f" {found.interval}" if found.low is not None else "")
 
 
 def beta_values(ledger: Ledger, mode: str, exact: bool) -> dict[float, list[float]]:

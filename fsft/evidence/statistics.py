@@ -157,7 +157,8 @@ def compare(
     if minus and len(seeds) >= (1 if same_runs else SEEDS):
         signed = [math.fsum(side[seed] for side in plus) - math.fsum(side[seed] for side in minus) for seed in seeds]
         return contrast((summarize(signed),), kind="paired")
-    return contrast(*([summarize(list(values.values())) for values in side] for side in (plus, minus)))
+    groups = [[summarize(list(values.values())) for values in side] for side in (plus, minus)]
+    return contrast(groups[0], groups[1])
 
 
 def bootstrap_difference(a: np.ndarray, b: np.ndarray, *, over_seeds: bool = True) -> Difference:

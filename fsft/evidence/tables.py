@@ -6,9 +6,8 @@ cited as R1, R2, ... in the order of their files.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from fsft.methods import METHODS
 from fsft.recipe import Recipe
 
 NOTHING = "–"
+PAPER = "The paper, 300 epochs"
 EVERY_RUN = "16_scorecard.html#every-run"
 CHAPTERS = {
     "3": "03_inference.html",
@@ -129,72 +129,45 @@ def findings_frame(ledger: Ledger) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Finding", "Verdict", "Evidence", "Where", "Runs"])
 
 
-def reduced_frame(ledger: Ledger) -> pd.DataFrame:
-    """The gains of reduced runs over the baseline of the same budget, one row a setting and method.
+def gains_frame(ledger: Ledger) -> pd.DataFrame:
+    """Every gain over a baseline of equal budget, at the last epoch: the paper's, then ours by setting.
 
-    A cell is the gain in points, with its 95 % interval, or with the words "one seed".
+    Columns: `group` (the setting), `label` (what was trained), `mode` (of inference), `gain`, `low` and `high` in
+    points (NaN without an interval), `seeds`, `fitted`, `runs`. `fitted` is the baseline's accuracy on its training images in
+    percent, NaN where older runs do not tell. The paper prints none: there it is the baseline's test accuracy, a lower
+    bound, because a network names images that it was trained on at least as well as others.
     """
-    names, columns = run_names(ledger), ["Data, network, budget", "Trained with", "SI", "AG", "SD", "Runs"]
-    rows: dict[str, dict[str, Any]] = {}
-    for gain in (gain for gain in gains(ledger) if not gain.exact):
-        row = rows.setdefault(gain.recipe.digest, dict.fromkeys(columns, NOTHING))
-        row |= {columns[0]: setting_name(gain.recipe), columns[1]: part_name(gain.recipe)}
-        note = "(one seed)" if gain.difference.low is None else gain.difference.interval
-        row[gain.mode.upper()[:2]] = unbroken(f"{gain.difference.gain:+.2f} {note}")
-        row["Runs"] = cite(gain.runs, names)
-    return pd.DataFrame(list(rows.values()), columns=columns).sort_values(columns[:2], ignore_index=True)
-
-
-def forest_frame(ledger: Ledger) -> pd.DataFrame:
-    """Every gain over a baseline in the columns that :func:`fsft.figures.gain_plots.forest` draws.
-
-    First the models and data sets of Tables 1, 3, and 4, then our settings, each with what was trained in it.
-    """
-    drawn = []
-    for key, cell in paper.cells.items():
+    names, rows = run_names(ledger), []
+    for gain in gains(ledger):
+        head = setting_name(gain.recipe), part_name(gain.recipe), gain.mode
+        rows.append((*head, gain.difference, gain.fitted, cite(gain.runs, names)))
+    rows.sort(key=lambda row: row[:2])
+    for key, cell in reversed(paper.cells.items()):
         if cell.mode != "baseline" and cell.table in ("Table 1", "Table 3", "Table 4"):
-            base = paper.cells[f"{key.rsplit('/', 1)[0]}/baseline"].printed
-            assert base is not None and cell.printed is not None
-            drawn.append(("The paper, 300 epochs", cell.row, cell.mode, welch(cell.printed, base)))
-    ours = [(setting_name(gain.recipe), part_name(gain.recipe), gain.mode, gain.difference) for gain in gains(ledger)]
-    drawn += sorted(ours, key=lambda row: row[:2])
-    return pd.DataFrame(
-        [(group, label, mode, one.gain, one.low, one.high, min(one.n)) for group, label, mode, one in drawn],
-        columns=["group", "label", "mode", "gain", "low", "high", "seeds"],
-    ).astype({"low": float, "high": float})
+            base = paper.cells[f"{key.rsplit('/', 1)[0]}/baseline"]
+            assert base.printed is not None and cell.printed is not None
+            rows.insert(0, (PAPER, cell.row, cell.mode, welch(cell.printed, base.printed), base.mean, NOTHING))
+    found = [(*head, one.gain, one.low, one.high, min(one.n), fitted, runs) for *head, one, fitted, runs in rows]
+    columns = ["group", "label", "mode", "gain", "low", "high", "seeds", "fitted", "runs"]
+    return pd.DataFrame(found, columns=columns).astype({"low": float, "high": float, "fitted": float})
 
 
 def compute_frame(ledger: Ledger) -> pd.DataFrame:
-    """Runs and hours by device; on a CPU also core-hours, the hours times the threads that a run used."""
-    groups: defaultdict[str, list[Run]] = defaultdict(list)
+    """Runs and hours by device; core-hours are the hours times the threads that a run on a CPU used.
+
+    Hours are those of a clock on the wall, so where runs shared cores, core-hours are an upper limit.
+    """
+    rows: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
     for run in ledger:
-        groups[f"{run.device.get('type', 'unknown').upper()}: {device_name(run)}"].append(run)
-    rows = [(device, len(runs), _hours(runs), _core_text(runs)) for device, runs in sorted(groups.items())]
-    total = ("all", len(ledger), _hours(ledger), _core_text(ledger))
-    return pd.DataFrame([*rows, total], columns=["Device", "Runs", "Hours", "Core-hours of CPU"])
-
-
-def _hours(runs: Iterable[Run]) -> float:
-    """Hours of training, as a clock on the wall counts them."""
-    return math.fsum(run.seconds for run in runs) / 3600
-
-
-def core_hours(runs: Iterable[Run]) -> float:
-    """Hours of CPU cores: a run's time times its threads, GPU runs left out. An upper limit where runs shared cores."""
-    return math.fsum(run.seconds * (run.raw["threads"] or 1) for run in runs if not _on_gpu(run)) / 3600
-
-
-def gpu_hours(runs: Iterable[Run]) -> float:
-    """Hours of GPUs."""
-    return _hours(run for run in runs if _on_gpu(run))
-
-
-def _on_gpu(run: Run) -> bool:
-    return bool(run.device.get("type") == "cuda")
-
-
-def _core_text(runs: Iterable[Run]) -> str:
-    return NOTHING if all(_on_gpu(run) for run in runs) else f"{core_hours(runs):.1f}"
+        hours, on_gpu = run.seconds / 3600, run.device.get("type") == "cuda"
+        device = f"{run.device.get('type', 'unknown').upper()}: {device_name(run)}"
+        counts = (1, hours, 0 if on_gpu else hours * (run.raw["threads"] or 1))
+        for name in (device, "all"):
+            rows[name] = [sum(pair) for pair in zip(rows[name], counts, strict=True)]
+    order = sorted(rows, key=lambda name: (name == "all", name))
+    return pd.DataFrame(
+        [(name, *rows[name]) for name in order], columns=["Device", "Runs", "Hours", "Core-hours of CPU"]
+    )
 
 
 def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:

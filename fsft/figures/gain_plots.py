@@ -31,8 +31,8 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
         if group not in headings:
             headings[group] = len(places) + len(headings) * 1.2
         places[group, label] = len(places) + len(headings) * 1.2
-    rows = max(places.values(), default=0.0)
-    fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.6 + 0.27 * rows))
+    height = max(places.values(), default=0.0)
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.6 + 0.27 * height))
     ax.axvline(0, color=plots.GREY, linewidth=1)
     modes = [mode for mode in plots.LOOKS if mode in set(gains["mode"])]
     for mode in modes:
@@ -47,18 +47,23 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
                 here["gain"][chosen], y[chosen], look.marker, color=look.color, markerfacecolor=face, markersize=4.5
             )
         ax.plot([], [], look.marker, color=look.color, label=look.label)
-    for heading, y in headings.items():
-        ax.annotate(heading, (0.01, y), xycoords=("figure fraction", "data"), va="center", fontsize=9.5, weight="bold")
+    for heading, top in headings.items():
+        ax.annotate(
+            heading, (0.01, top), xycoords=("figure fraction", "data"), va="center", fontsize=9.5, weight="bold"
+        )
     ax.set_yticks(list(places.values()), [label for _, label in places], fontsize=9)
-    ax.set_ylim(rows + 0.8, -0.8)
+    ax.set_ylim(height + 0.8, -0.8)
     ax.set_xlim(max(_LEAST, gains["gain"].min() - 3), min(_MOST, gains["gain"].max() + 3))
     ax.grid(False, axis="y")
     ax.set_xlabel("gain over the baseline (points)", fontsize=11)
     fig.legend(loc="outside upper center", ncols=2, fontsize=10)
     parts = ["Gains over the baseline in points of test accuracy with 95 % intervals."]
     for group in headings:
-        rows_of = gains[gains["group"] == group].itertuples()
-        listed = [f"{row.label}, {plots.LOOKS[row.mode].label} {row.gain:+.2f}{_interval(row)}" for row in rows_of]
+        here = gains[gains["group"] == group]
+        listed = [
+            f"{row.label}, {plots.LOOKS[str(row.mode)].label} {row.gain:+.2f}{_interval(row)}"
+            for row in here.itertuples()
+        ]
         parts.append(f"{group}: {'; '.join(listed)}.")
     return fig, " ".join(parts)
 
@@ -67,42 +72,39 @@ def _interval(row: Any) -> str:
     return " (no interval)" if np.isnan(row.low) else f" ({row.low:+.2f} to {row.high:+.2f})"
 
 
-def gain_by_fit(gains: pd.DataFrame, printed: pd.DataFrame) -> tuple[Figure, str]:
+def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
     """Gain over the baseline against the baseline's accuracy on its training images; figure and alt text.
 
-    Args:
-        gains: our settings, with `setting`, `part` (what was trained), `fitted` in percent, `gain`, `low` and `high` in
-            points (NaN without an interval), and `seeds`. Hollow markers have no interval.
-        printed: the paper's, with `label`, `least` (a lower bound of `fitted`; 100 is the upper one) and `gain`.
+    `gains` has the columns of `forest`, and `fitted`, that accuracy in percent, which need not be known (NaN). In the
+    group called `paper` it is a lower bound: a line leads from there to 100. Hollow markers have no interval.
     """
+    gains = gains[gains["fitted"].notna()]
+    printed, ours = (gains[(gains["group"] == paper) == side] for side in (True, False))
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.0))
-    left = float(min(gains["fitted"].min() if len(gains) else 90.0, printed["least"].min())) - 6
-    reach = 1.3 * float(
-        max(gains[["gain", "low", "high"]].abs().max().max() if len(gains) else 1.0, printed["gain"].max())
-    )
+    reach = 1.3 * float(gains[["gain", "low", "high"]].abs().max().max())
     ax.axhspan(0, reach, color=plots.SKY, alpha=0.15, linewidth=0)
     ax.axhspan(-reach, 0, color=plots.ORANGE, alpha=0.12, linewidth=0)
     ax.axhline(0, color=plots.BLACK, linewidth=1.2)
     for side, va, text in ((0.985, "top", "ahead of the baseline"), (0.015, "bottom", "behind the baseline")):
         ax.text(0.015, side, text, transform=ax.transAxes, va=va, fontsize=11, weight="bold")
-    ax.hlines(printed["gain"], printed["least"], 100, color=plots.GREY, linewidth=1.5, label="the paper: on this line")
+    ax.hlines(printed["gain"], printed["fitted"], 100, color=plots.GREY, linewidth=1.5, label="the paper: on this line")
     parts = []
-    for number, (part, rows) in enumerate(gains.groupby("part", sort=True)):
-        color, marker = plots.PALETTE[number % len(plots.PALETTE)], "sDo^vPX"[number % 7]
-        ax.vlines(rows["fitted"], rows["low"], rows["high"], color=color, linewidth=1.5)
-        for alone, face in ((True, "white"), (False, color)):
+    for number, (label, rows) in enumerate(ours.groupby("label")):
+        look = plots.look_of(str(label), number)
+        ax.vlines(rows["fitted"], rows["low"], rows["high"], color=look.color, linewidth=1.5)
+        for alone, face in ((True, "white"), (False, look.color)):
             some = rows[rows["low"].isna() == alone]
-            ax.plot(some["fitted"], some["gain"], marker, color=color, markerfacecolor=face, linestyle="none")
-        ax.plot([], [], marker, color=color, linestyle="none", label=part)
-        listed = [f"{row.setting}: {row.gain:+.2f} at {row.fitted:.0f} %{_interval(row)}" for row in rows.itertuples()]
-        parts.append(f"{part}: {'; '.join(listed)}.")
-    ax.set(xlim=(left, 101), ylim=(-reach, reach))
+            ax.plot(some["fitted"], some["gain"], look.marker, color=look.color, markerfacecolor=face)
+        ax.plot([], [], look.marker, color=look.color, label=label)
+        listed = [f"{row.group}, {row.gain:+.2f} at {row.fitted:.0f} %{_interval(row)}" for row in rows.itertuples()]
+        parts.append(f"{label}: {'; '.join(listed)}.")
+    ax.set(xlim=(gains["fitted"].min() - 6, 101), ylim=(-reach, reach))
     ax.set(xlabel="the baseline's accuracy on its training images (%)", ylabel="gain over the baseline (points)")
     fig.legend(loc="outside lower center", ncols=2)
-    theirs = ", ".join(f"{row.label} {row.gain:+.2f} between {row.least:.0f} and 100 %" for row in printed.itertuples())
+    theirs = [f"{row.label} {row.gain:+.2f} between {row.fitted:.0f} and 100 %" for row in printed.itertuples()]
     return fig, (
-        "Gain over the baseline by single inference, against the baseline's accuracy on its training images. "
-        f"{' '.join(parts) or 'No run of ours yet.'} The paper: {theirs}."
+        "Gain over the baseline against the baseline's accuracy on its training images. "
+        f"{' '.join(parts) or 'No run of ours yet.'} The paper: {', '.join(theirs)}."
     )
 
 
