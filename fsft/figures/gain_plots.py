@@ -46,7 +46,7 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
             ax.plot(
                 here["gain"][chosen], y[chosen], look.marker, color=look.color, markerfacecolor=face, markersize=4.5
             )
-        ax.plot([], [], look.marker, color=look.color, label=look.label)
+        ax.plot([], [], look.marker, color=look.color, label=look.label.removeprefix("FSFT-"))
     for heading, top in headings.items():
         ax.annotate(
             heading, (0.01, top), xycoords=("figure fraction", "data"), va="center", fontsize=9.5, weight="bold"
@@ -61,7 +61,7 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
     for group in headings:
         here = gains[gains["group"] == group]
         listed = [
-            f"{row.label}, {plots.LOOKS[str(row.mode)].label} {row.gain:+.2f}{_interval(row)}"
+            f"{row.label}, {str(row.mode).upper()} {row.gain:+.2f}{_interval(row)}"
             for row in here.itertuples()
         ]
         parts.append(f"{group}: {'; '.join(listed)}.")
