@@ -17,7 +17,7 @@ import pandas as pd
 from fsft.catalog import recipes
 from fsft.evidence import paper
 from fsft.evidence.assertions import INTERPOLATION, claims, judge
-from fsft.evidence.chapters import answer, by_seed, compare_maps, seeds_text
+from fsft.evidence.chapters import by_seed, compare_maps, seeds_text
 from fsft.evidence.comparison import Gain, compare_cell, gains, is_exact
 from fsft.evidence.ledger import Ledger, load_results
 from fsft.evidence.measured import measured
@@ -85,7 +85,7 @@ def _best_known(found: list[Gain]) -> str:
 
 
 def attention(scored: Sequence[MapScores]) -> str:
-    """From the class activation maps on tiny-ImageNet: their mass inside the object's box, and their overlap with it."""
+    """From the maps on tiny-ImageNet: their mass inside the object's box, and their overlap with it."""
     family = "cpu/tiny-imagenet"
     sides = (("fsft", "grad-cam/si"), ("baseline", "grad-cam/baseline"))
     energy, overlap = (
@@ -94,10 +94,15 @@ def attention(scored: Sequence[MapScores]) -> str:
     )
     if not all(values.size for values in energy):
         return "Not known: no maps have been scored."
-    by_overlap = compare_maps(*overlap).seeds
+    mass, box = (compare_maps(*sides) for sides in (energy, overlap))
+    clear = mass.seeds.within(0, math.inf) if min(mass.seeds.n) >= SEEDS else None
+    said = {True: "Yes", False: "No, less", None: "Not settled"}[clear]
+    if mass.seeds.gain * box.seeds.gain < 0:
+        said = "Not settled, two scores disagree"
     return (
-        f"{answer(compare_maps(*energy), 'tiny-ImageNet').removesuffix('.')}; by the overlap of map and box (IoU above "
-        f"one half) the difference is {by_overlap.gain:+.1f} points, {by_overlap.interval}."
+        f"{said}: on tiny-ImageNet {mass.seeds.gain:+.1f} points of a map's mass lie in the object's box, and "
+        f"{box.seeds.gain:+.1f} points of the maps overlap with it by half or more (95 % intervals over networks "
+        f"{mass.seeds.interval} and {box.seeds.interval}; {seeds_text(mass.seeds)})."
     )
 
 
@@ -156,7 +161,10 @@ def pages(root: Path) -> dict[Path, str]:
     written = {}
     for name, folder in PAGES.items():
         before, rest = (root / name).read_text(encoding="utf-8").split(BEGIN)
-        lines = [f"- **{one.question}** {one.text} [{one.heading}]({folder}{one.notebook}.ipynb)" for one in found]
+        lines = [
+            f"- **{one.question}** {one.text} [{one.heading}]({folder}{one.link.replace('.html', '.ipynb')})"
+            for one in found
+        ]
         written[root / name] = f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}" + rest.split(END)[1]
     return written
 

@@ -133,8 +133,8 @@ def gains_frame(ledger: Ledger) -> pd.DataFrame:
     """Every gain over a baseline of equal budget, at the last epoch: the paper's, then ours by setting.
 
     Columns: `group` (the setting), `label` (what was trained), `mode` (of inference), `gain`, `low` and `high` in
-    points (NaN without an interval), `seeds`, `fitted`, `runs`. `fitted` is the baseline's accuracy on its training images
-    percent, NaN where older runs do not tell. The paper prints none: there it is the baseline's test accuracy, a lower
+    points (NaN without an interval), `seeds`, `runs`, and `fitted`, the baseline's accuracy on its training images in
+    percent (NaN where older runs do not tell). The paper prints none: there it is the baseline's test accuracy, a lower
     bound, because a network names images that it was trained on at least as well as others.
     """
     names, rows = run_names(ledger), []

@@ -60,10 +60,7 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
     parts = ["Gains over the baseline in points of test accuracy with 95 % intervals."]
     for group in headings:
         here = gains[gains["group"] == group]
-        listed = [
-            f"{row.label}, {str(row.mode).upper()} {row.gain:+.2f}{_interval(row)}"
-            for row in here.itertuples()
-        ]
+        listed = [f"{row.label}, {str(row.mode).upper()} {row.gain:+.2f}{_interval(row)}" for row in here.itertuples()]
         parts.append(f"{group}: {'; '.join(listed)}.")
     return fig, " ".join(parts)
 
