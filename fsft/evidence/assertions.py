@@ -2,7 +2,9 @@
 
 The paper's sentences are *claims*: runs of its own recipes decide them. Ours are *findings*: they compare reduced runs
 at equal budget. Both hold when the interval of every comparison lies where the assertion says; only the words differ,
-because the evidence differs in kind. Prose that leans on a word is bound to it, see `fsft.evidence.verdicts`.
+because the evidence differs in kind. A finding's comparison settles something with three seeds or more, and at the
+level that Holm's correction over the comparisons of all findings leaves it. Prose that leans on a word is bound to it,
+see `fsft.evidence.verdicts`.
 """
 
 from __future__ import annotations
@@ -10,21 +12,23 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
 
 from fsft.catalog import recipes
 from fsft.catalog.cpu import MAP_BUDGETS, SHORT
-from fsft.evidence.comparison import VERDICTS, Contrast, Quantity, quantity
+from fsft.evidence.comparison import VERDICTS, Contrast, Gain, Quantity, gains, quantity
 from fsft.evidence.ledger import Ledger, Run
 from fsft.evidence.paper import BETAS
 from fsft.evidence.probes import CHANCE, quadrants_named
-from fsft.evidence.statistics import Difference, contrast, summarize
+from fsft.evidence.statistics import SEEDS, Difference, contrast, holm, rank_correlation, summarize
 from fsft.recipe import Recipe
 
 # How the comparisons stand together, and the word for it: for a claim, and for a finding.
 VOCABULARY = {
     "every interval is inside": ("reproduced", "shown"),
+    "every mean is inside, without any spread": ("inconclusive", "derived"),  # it could not be otherwise
     "every mean is inside": ("inconclusive", "seen"),  # single runs, wide intervals, or comparisons not run
     "some means are inside": ("inconclusive", "mixed"),
     "some means are inside, and an interval is outside": ("not reproduced", "mixed"),
@@ -41,8 +45,6 @@ class Comparison(Protocol):
 
     def observed(self, ledger: Ledger) -> Difference | None: ...
 
-    def printed(self) -> Difference | None: ...
-
     def runs(self, ledger: Ledger) -> tuple[Run, ...]: ...
 
 
@@ -54,15 +56,58 @@ class Recognition:
 
     def observed(self, ledger: Ledger) -> Difference | None:
         values = [quadrants_named(probe["recognition"][self.images]) - CHANCE for probe in ledger.probes]
-        # Networks that all name every quadrant, or none, do so by construction.
-        return contrast((summarize(values),)).exact() if values else None
-
-    def printed(self) -> None:
-        return None
+        return contrast((summarize(values),)) if values else None
 
     def runs(self, ledger: Ledger) -> tuple[Run, ...]:
         files = {probe["run"] for probe in ledger.probes}
         return tuple(run for run in ledger if run.file in files)
+
+
+INTERPOLATION = 99.0  # percent of the training images: from here on a network has fitted them
+
+
+@dataclass(frozen=True)
+class WhereFitted(Contrast):
+    """A comparison that counts only where a `baseline` of the same budget fits its training images."""
+
+    baseline: Recipe | None = None
+
+    def observed(self, ledger: Ledger) -> Difference | None:
+        assert self.baseline is not None
+        fitted = Quantity(self.baseline, "baseline", "training accuracy").values(ledger).values()
+        return super().observed(ledger) if fitted and summarize(list(fitted)).mean >= INTERPOLATION else None
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Over settings, the rank correlation of FSFT's gain by single inference with the baseline's training accuracy.
+
+    One setting of each budget: the paper's masks, beta and rates. Where at least five have `SEEDS` runs, those alone.
+    """
+
+    def settings(self, ledger: Ledger) -> list[Gain]:
+        usual = [
+            gain
+            for gain in gains(ledger)
+            if (gain.recipe.method, gain.mode) == ("fsft", "si")
+            and (gain.recipe.masks, gain.recipe.beta, gain.recipe.head_lr_scale) == ("quadrants", 1, 1)
+            and gain.fitted is not None
+        ]
+        strong = [gain for gain in usual if min(gain.difference.n) >= SEEDS]
+        return strong if len(strong) >= 5 else usual
+
+    def observed(self, ledger: Ledger) -> Difference | None:
+        found = self.settings(ledger)
+        if len(found) < 3:
+            return None
+        seeds = min(min(gain.difference.n) for gain in found)
+        correlation, chance = rank_correlation(
+            [gain.fitted or 0.0 for gain in found], [gain.difference.gain for gain in found]
+        )
+        return Difference(correlation, None, None, "rank", (seeds, seeds), chance=chance)
+
+    def runs(self, ledger: Ledger) -> tuple[Run, ...]:
+        return tuple(run for gain in self.settings(ledger) for run in gain.runs)
 
 
 @dataclass(frozen=True)
@@ -84,21 +129,21 @@ class Assertion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """An assertion with what our runs say: a difference for each comparison, None where a side has not run."""
+    """An assertion with what our runs say: a difference for each comparison, None where a side has not run.
+
+    `family` counts the comparisons over which a finding's words are corrected; 0 for a claim, whose are not.
+    """
 
     assertion: Assertion
     differences: tuple[Difference | None, ...]
     runs: tuple[Run, ...]
+    by_interval: tuple[bool | None, ...]
+    family: int = 0
 
     @property
     def found(self) -> list[Difference]:
-        """The comparisons that have run."""
+        """The comparisons that have run; `by_interval` says of each whether it lies inside the range (None: open)."""
         return [difference for difference in self.differences if difference is not None]
-
-    @property
-    def by_interval(self) -> list[bool | None]:
-        """For each comparison that has run whether its 95 % interval lies inside the range (None: undecided)."""
-        return [difference.within(self.assertion.low, self.assertion.high) for difference in self.found]
 
     @property
     def verdict(self) -> str:
@@ -111,6 +156,11 @@ class Verdict:
             return "nothing has run"
         inside = [self.assertion.low < difference.gain < self.assertion.high for difference in self.found]
         if all(inside):
+            if all(
+                difference.low is None and min(difference.n) > 1 and difference.chance is None
+                for difference in self.found
+            ):
+                return "every mean is inside, without any spread"
             complete = all(self.by_interval) and len(self.found) == len(self.differences)
             return "every interval is inside" if complete else "every mean is inside"
         standing = "some means are inside" if any(inside) else "no mean is inside"
@@ -118,7 +168,7 @@ class Verdict:
 
     @property
     def strength(self) -> str:
-        """Such as "3 of 5 comparisons run, one seed each" or "5 of 5 comparisons run, 2 to 3 seeds each"."""
+        """Such as "3 of 5 comparisons run, one seed each", with how many are settled where some could be."""
         counts = [min(difference.n) for difference in self.found]
         unit = "network" if any(isinstance(one, Recognition) for one in self.assertion.comparisons) else "seed"
         text = f"{len(self.found)} of {len(self.differences)} comparison{'s' * (len(self.differences) != 1)} run"
@@ -127,7 +177,11 @@ class Verdict:
         if max(counts) == 1:
             return f"{text}, one {unit} each"
         spread = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
-        return f"{text}, {spread} {unit}s each"
+        text = f"{text}, {spread} {unit}s each"
+        if self.verdict == "derived":
+            return f"{text}, no spread: a derivation"
+        settled = sum(one is not None for one in self.by_interval)
+        return f"{text}; {settled} settled after Holm's correction over {self.family}" if self.family else text
 
 
 def judge(assertion: Assertion, ledger: Ledger) -> Verdict:
@@ -135,7 +189,33 @@ def judge(assertion: Assertion, ledger: Ledger) -> Verdict:
     differences = tuple(comparison.observed(ledger) for comparison in assertion.comparisons)
     compared = zip(assertion.comparisons, differences, strict=True)
     runs = {run.file: run for one, found in compared if found is not None for run in one.runs(ledger)}
-    return Verdict(assertion, differences, tuple(runs.values()))
+    found = [one for one in differences if one is not None]
+    if assertion.kind == "claims":
+        sides = [one.within(assertion.low, assertion.high) for one in found]
+        return Verdict(assertion, differences, tuple(runs.values()), tuple(sides))
+    level, family = _corrected(ledger)
+    settled = [
+        assertion.low < one.gain < assertion.high if chance is not None and chance <= level else None
+        for one in found
+        for chance in [_chance(assertion, one)]
+    ]
+    return Verdict(assertion, differences, tuple(runs.values()), tuple(settled), family)
+
+
+def _chance(finding: Assertion, found: Difference) -> float | None:
+    return found.p(finding.low, finding.high) if min(found.n) >= SEEDS else None
+
+
+@lru_cache(maxsize=4)
+def _corrected(ledger: Ledger) -> tuple[float, int]:
+    """The largest p-value that Holm's correction accepts, -1 if none, and over how many comparisons of our findings."""
+    found = [
+        chance
+        for finding in findings.values()
+        for one in (comparison.observed(ledger) for comparison in finding.comparisons)
+        if one is not None and (chance := _chance(finding, one)) is not None
+    ]
+    return max((chance for chance, kept in zip(found, holm(found), strict=True) if kept), default=-1.0), len(found)
 
 
 def paper_word(claim: Assertion) -> str:
@@ -144,7 +224,7 @@ def paper_word(claim: Assertion) -> str:
     "holds for the means": a spread is missing, or the interval is too wide, but every printed difference lies in
     the claim's range; "unclear": some printed numbers are missing.
     """
-    differences = [comparison.printed() for comparison in claim.comparisons]
+    differences = [one.printed() for one in claim.comparisons if isinstance(one, Contrast)]
     known = [difference for difference in differences if difference is not None]
     if not known:
         return "no numbers"
@@ -270,6 +350,20 @@ masks-matter | 14
     The masks raise single inference: it ends above the same network with both classifiers and no masks.
 quadrants-not-special | 14
     Other ways to drop a region do as well as the quadrants: single inference within 1 point.
+lag-shrinks | 13
+    The better the baseline fits its training images, the less FSFT by single inference is behind it, or the more ahead.
+not-behind-fitted | 13
+    Where the baseline fits its training images, FSFT by single inference is at most one point behind it.
+masks-gain-fitted | 13
+    Where the baseline fits its training images, the masks alone (eq. 2) are ahead of it.
+aggregation-gains | 13
+    Aggregated inference improves on single inference of the same networks.
+second-classifier-costs | 4
+    In short training the penultimate classifier costs accuracy: FSFT ends below the masks alone (eq. 2).
+masks-beat-classifiers | 4
+    The masks alone (eq. 2) end above two classifiers without masks.
+logits-like-eq4 | 3
+    Aggregation by logits, as later code has it, is within half a point of eq. 4.
 padding-suffices | 4
     The dropped quadrant can be named from the zero padding alone: on blank images, beyond chance.
 padding-needed | 4
@@ -317,12 +411,30 @@ def _betas(a: float, b: float) -> Contrast:
     return versus(Quantity(beta_recipe(a), "si"), Quantity(beta_recipe(b), "si"))
 
 
+def _named(a: str, b: str, modes: tuple[str, str] = ("si", "si")) -> Contrast:
+    """Two recipes of the catalog, or two modes of one."""
+    return versus(*(Quantity(recipes[name], mode) for name, mode in zip((a, b), modes, strict=True)))
+
+
+def _where_fitted(method: str) -> tuple[Contrast, ...]:
+    """Single inference of a method against the baseline, at every budget of the saturated runs that has both."""
+    places = [name.rsplit("/", 1)[0] for name in recipes if re.fullmatch(r"cpu/saturation/.*/baseline", name)]
+    pairs = [
+        (recipes[f"{place}/{method}"], recipes[f"{place}/baseline"])
+        for place in places
+        if f"{place}/{method}" in recipes
+    ]
+    return tuple(WhereFitted((Quantity(a, "si"),), (Quantity(b, "baseline"),), b) for a, b in pairs)
+
+
 def _masks(a: str, b: str) -> Contrast:
     """Single inference of the short runs of two families, each by its own recipe."""
     names = ("cpu/short-cifar100/fsft" if family == "quadrants" else f"cpu/masks/{family}" for family in (a, b))
     return versus(*(Quantity(recipes[name], "si") for name in names))
 
 
+_SPLIT = "cpu/split/basic"
+_SATURATED = tuple(name for name in recipes if re.fullmatch(r"cpu/saturation/.*/fsft", name))
 _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
     "slow-start": _over_budgets(_BASELINE, _SI),
     "scale-helps": _over_budgets(_SI5, _SI),
@@ -332,8 +444,27 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
     "student-beats-baseline": _over_budgets(("fsft-sd", 5.0, "sd"), _BASELINE),
     "beta-flat-short": tuple(_betas(beta, 1.0) for beta in BETAS[1:-1]),
     "beta-too-low-short": (_betas(1.0, 0.1),),
-    "masks-matter": (_masks("quadrants", "none"),),
+    "masks-matter": (
+        _masks("quadrants", "none"),
+        *(_named(f"{_SPLIT}/fsft{rate}", f"{_SPLIT}/two-heads{rate}") for rate in ("", "-x5")),
+    ),
     "quadrants-not-special": tuple(_masks(family, "quadrants") for family in ("halves", "kept-quadrants", "ninths")),
+    "lag-shrinks": (Trend(),),
+    "not-behind-fitted": _where_fitted("fsft"),
+    "masks-gain-fitted": _where_fitted("masks"),
+    "aggregation-gains": (
+        *_over_budgets(("fsft", 1.0, "ag"), _SI),
+        *(_named(name, name, ("ag", "si")) for name in _SATURATED),
+    ),
+    "second-classifier-costs": tuple(
+        _named(f"cpu/split/{place.format('masks')}", f"cpu/split/{place.format('fsft')}")
+        for place in ("basic/{}", "basic/{}-x5", "bottleneck/{}")
+    ),
+    "masks-beat-classifiers": tuple(
+        _named(place.format("masks"), place.format("two-heads"))
+        for place in (f"{_SPLIT}/{{}}", f"{_SPLIT}/{{}}-x5", "cpu/saturation/a/{}")
+    ),
+    "logits-like-eq4": tuple(_named(name, name, ("ag-logits", "ag")) for name in (f"{_SPLIT}/fsft", *_SATURATED)),
     "padding-suffices": (Recognition("blank"),),
     "padding-needed": (Recognition("blank, no border"),),
 }
@@ -347,6 +478,8 @@ _RANGES = {
     "beta-flat": (-1.0, 1.0),
     "beta-flat-short": (-1.0, 1.0),
     "quadrants-not-special": (-1.0, 1.0),
+    "not-behind-fitted": (-1.0, math.inf),
+    "logits-like-eq4": (-0.5, 0.5),
     "padding-needed": (-math.inf, 1.0),
 }
 

@@ -1,12 +1,12 @@
-"""What single chapters ask of the ledger, as data: the short runs of chapter 6, the maps' scores of chapter 11, the map
-of budgets and the weight beta of chapter 13. Any number of seeds will do, and what has not run says so.
+"""What single chapters ask of the ledger, as data: the method's parts of chapter 4, the short runs of chapter 6, the
+maps' scores of chapter 11, gains by budget and the weight beta of chapter 13. What has not run says so.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ import pandas as pd
 from fsft.catalog import recipes
 from fsft.catalog.cpu import CORRELATIONS
 from fsft.evidence import paper
-from fsft.evidence.assertions import BUDGETS, beta_recipe, map_recipe
-from fsft.evidence.comparison import Quantity, difference, quantity
-from fsft.evidence.ledger import Ledger, Run, accuracy_curves
+from fsft.evidence.assertions import beta_recipe
+from fsft.evidence.comparison import Contrast, Quantity, quantity
+from fsft.evidence.ledger import Ledger, accuracy_curves
 from fsft.evidence.statistics import Difference, bootstrap_difference, summarize, welch
+from fsft.evidence.tables import part_name
 from fsft.maps.scorefile import MapScores
 from fsft.methods import METHODS
 from fsft.recipe import Recipe
@@ -135,24 +136,25 @@ def compare_maps(a: np.ndarray, b: np.ndarray) -> MapComparison:
     return MapComparison(images, both, seeds)
 
 
+def seeds_text(found: Difference) -> str:
+    """How many seeds are behind a difference, said plainly."""
+    if found.n == (1, 1):
+        return "one seed each"
+    return f"{found.n[0]} seeds each" if found.n[0] == found.n[1] else f"{found.n[0]} and {found.n[1]} seeds"
+
+
 def answer(comparison: MapComparison, where: str) -> str:
-    """The answer to "does FSFT look at the object more?", from the energy inside it: in sentences."""
-    gain, n = comparison.images.gain, comparison.images.n
-    of_images, of_seeds = (
-        difference.within(0, math.inf) for difference in (comparison.images, comparison.seeds)
-    )  # True: more, False: less, None: the interval holds zero, or there is none
+    """The answer to "does FSFT look at the object more?", from the energy inside it: one sentence."""
+    of_images, of_seeds = (found.within(0, math.inf) for found in (comparison.images, comparison.seeds))
+    said = "Yes" if of_images else "No, less"
     if of_images is None:
-        verdict = "Not settled: even for these very networks the interval holds zero."
+        said = "Not settled: even for these very networks the interval holds zero"
     elif of_seeds != of_images:
-        verdict = f"{'Yes' if of_images else 'No, less'}, for these networks; for others it is not settled."
-    else:
-        verdict = f"{'Yes' if of_images else 'No, less'}, and not for these networks only."
-    networks = [f"{count} network{'s' * (count != 1)}" for count in n]
+        said = f"{said}, for these networks; for others it is not settled"
     return (
-        f"{verdict} On {where}, with {networks[0]} of FSFT and {networks[1]} of the baseline, FSFT's maps have "
-        f"{abs(gain):.1f} points {'more' if gain > 0 else 'less'} of their mass on the object. 95 % intervals in "
-        f"points: over images {comparison.images.interval}; over images and seeds {comparison.both.interval}; over "
-        f"seeds alone {comparison.seeds.interval}."
+        f"{said}: on {where} {comparison.images.gain:+.1f} points of a map's mass lie on the object (95 % intervals: "
+        f"over images {comparison.images.interval}, over networks {comparison.seeds.interval}; "
+        f"{seeds_text(comparison.images)})."
     )
 
 
@@ -196,169 +198,55 @@ def shortcut_frame(ledger: Ledger, scored: Sequence[MapScores]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# Chapter 13: the gain over the baseline against epochs, images per class, and the joint classifiers' rate.
+# Chapters 4 and 13: the method taken apart, and its gain against what the baseline has fitted.
 
-MODES = ("si", "ag", "sd")
-SCALES = (1.0, 5.0)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the map: the gain of an inference mode over the baseline of the same budget, in points."""
-
-    images: int
-    epochs: int
-    mode: str
-    scale: float
-    gain: Difference | None
-
-    @property
-    def clear(self) -> bool:
-        """Whether the 95 % interval excludes zero."""
-        return self.gain is not None and self.gain.within(-1e-9, 1e-9) is False
-
-    @property
-    def text(self) -> str:
-        """Such as "+1.20 (2 and 3 seeds)", "+1.20 (one seed each)", or "not run"."""
-        return NOT_RUN if self.gain is None else f"{self.gain.gain:+.2f} ({seeds_text(self.gain)})"
-
-    @property
-    def place(self) -> str:
-        return f"{self.images} images per class × {self.epochs} epochs"
+PARTS = ("baseline", "masks", "two-heads", "fsft")
 
 
-def map_cells(ledger: Ledger) -> list[Cell]:
-    """Every cell: budgets, rates, and modes."""
-    return [
-        Cell(images, epochs, mode, scale, budget_gain(ledger, images, epochs, mode, scale))
-        for images, epochs in BUDGETS
-        for scale in SCALES
-        for mode in MODES
-    ]
+def parts(family: str, rate: str = "") -> dict[str, Quantity]:
+    """Single inference of {no masks, masks} x {one classifier, two}; `family` such as ``cpu/split/basic``.
 
-
-def cells_frame(ledger: Ledger) -> pd.DataFrame:
-    """Every cell in the columns that :func:`fsft.figures.gain_plots.gain_map` draws."""
-    rows = []
-    for cell in map_cells(ledger):
-        seeds = "" if cell.gain is None else ", ".join(map(str, sorted(set(cell.gain.n))))
-        row = {"gain": None if cell.gain is None else cell.gain.gain, "clear": cell.clear, "seeds": seeds}
-        place = {name: getattr(cell, name) for name in ("images", "epochs", "mode", "scale")}
-        rows.append(place | row | {"text": cell.text})
-    return pd.DataFrame(rows).astype({"gain": float})
-
-
-def budget_gain(ledger: Ledger, images: int, epochs: int, mode: str, scale: float, **changes: Any) -> Difference | None:
-    """The gain of SI or AG (networks of eq. 3) or SD (eq. 6) over the baseline; None where a side has not run.
-
-    `changes` are fields in which both recipes differ from the map's.
+    `rate` is "" or "-x5", the joint classifiers' rate. One classifier without masks is the baseline.
     """
-    method = "fsft-sd" if mode == "sd" else "fsft"
-    a = map_recipe(images, epochs, method, scale, **changes), mode
-    return difference(ledger, a, (map_recipe(images, epochs, **changes), "baseline"))
-
-
-def seeds_text(found: Difference) -> str:
-    """How many seeds are behind a difference, said plainly."""
-    if found.n == (1, 1):
-        return "one seed each"
-    return f"{found.n[0]} seeds each" if found.n[0] == found.n[1] else f"{found.n[0]} and {found.n[1]} seeds"
-
-
-def map_frame(ledger: Ledger) -> pd.DataFrame:
-    """The map as a table: one row a budget and scale, with every interval that there is."""
-    rows: dict[tuple[int, int, float], dict[str, Any]] = {}
-    for cell in map_cells(ledger):
-        head = {"Images per class": cell.images, "Epochs": cell.epochs, "Rate of the heads": f"× {cell.scale:g}"}
-        row = rows.setdefault((cell.images, cell.epochs, cell.scale), head)
-        has_interval = cell.gain is not None and cell.gain.low is not None
-        row[cell.mode.upper()] = cell.text + (f" {cell.gain.interval}" if cell.gain and has_interval else "")
-    return pd.DataFrame(list(rows.values()))
-
-
-def beginnings(ledger: Ledger) -> list[str]:
-    """Where the gain begins, one sentence for each inference mode and scale."""
-    cells, sentences = map_cells(ledger), []
-    for scale in SCALES:
-        for mode in MODES:
-            of_mode = [cell for cell in cells if (cell.mode, cell.scale) == (mode, scale)]
-            sentences.append(f"{mode.upper()}, heads × {scale:g}: {_beginning(of_mode)}.")
-    return sentences
-
-
-def _beginning(cells: list[Cell]) -> str:
-    """How many of the cells that have run are ahead of the baseline, and which is the shortest of them."""
-    run = [(cell, cell.gain) for cell in cells if cell.gain is not None]
-    if not run:
-        return NOT_RUN
-    of = f"{len(run)} of {len(cells)} budgets run"
-    ahead = [(cell, found) for cell, found in run if found.gain > 0]
-    if not ahead:
-        nearest, found = max(run, key=lambda pair: pair[1].gain)
-        return f"never ahead of the baseline ({of}); nearest at {nearest.place}, {found.gain:+.2f} points"
-    first, found = min(ahead, key=lambda pair: pair[0].images * pair[0].epochs)
-    return (
-        f"ahead of the baseline at {len(ahead)} ({of}), first at {first.place}, {found.gain:+.2f} points "
-        f"with {seeds_text(found)}; the interval excludes zero at {sum(cell.clear for cell, _ in ahead)}"
-    )
-
-
-def mechanism_frame(ledger: Ledger) -> pd.DataFrame:
-    """How far single inference is from the baseline, in points: plain, with faster heads, and with the student."""
-    kinds = {
-        "SI": ("fsft", 1.0),
-        "SI, heads × 5": ("fsft", 5.0),
-        "SI, with student": ("fsft-sd", 1.0),
-        "SI, student and heads × 5": ("fsft-sd", 5.0),
+    names = {part: f"{family}/{part}{rate}" for part in PARTS}
+    return {
+        part: Quantity(recipes[name], "baseline" if recipes[name].method == "baseline" else "si")
+        for part, name in names.items()
+        if name in recipes
     }
+
+
+def parts_frame(ledger: Ledger, family: str) -> pd.DataFrame:
+    """The method taken apart: accuracies in percent, and the gain over the baseline in points with its interval."""
     rows = []
-    for budget in BUDGETS:
-        row: dict[str, Any] = dict(zip(("Images per class", "Epochs"), budget, strict=True))
-        for name, (method, scale) in kinds.items():
-            a = map_recipe(*budget, method, scale), "si"
-            row[name] = _gain_text(difference(ledger, a, (map_recipe(*budget), "baseline")))
-        rows.append(row)
+    reference = parts(family)["baseline"]
+    for rate in ("", "-x5"):
+        for one in parts(family, rate).values():
+            values, trained = one.values(ledger), replace(one, kind="training accuracy").values(ledger)
+            gain = Contrast((one,), (reference,)).observed(ledger) if one is not reference else None
+            row: dict[str, Any] = {"Trained with": part_name(one.recipe)}
+            row["Gain (points)"] = NOT_OFFERED if one == reference else f"{gain.gain:+.2f}" if gain else NOT_RUN
+            row["95 % interval"] = gain.interval if gain and one != reference else NOT_OFFERED
+            row["Accuracy (%)"] = summarize(list(values.values())).text() if values else NOT_RUN
+            row["On training images (%)"] = summarize(list(trained.values())).text() if trained else NOT_OFFERED
+            rows.append(row | {"Seeds": len(values)})
     return pd.DataFrame(rows)
 
 
-def sides_frame(ledger: Ledger) -> pd.DataFrame:
-    """One budget of the map again with the paper's weight decay, and with a smaller network."""
-    settings: dict[str, dict[str, Any]] = {
-        "as in the map": {},
-        "weight decay 1e-4, the paper's": {"weight_decay": 1e-4},
-        "ResNet-8": {"model": "resnet8"},
+def steps(ledger: Ledger, family: str, rate: str = "") -> dict[str, Difference] | None:
+    """From the baseline to FSFT: each part alone, both beyond that, and the sum; None where one has not run."""
+    of = parts(family, rate)
+    if set(of) != set(PARTS):
+        return None
+    base, masks, heads, both = of.values()
+    asked = {
+        "masks alone": Contrast((masks,), (base,)),
+        "second classifier alone": Contrast((heads,), (base,)),
+        "both, beyond the sum": Contrast((both, base), (masks, heads)),
+        "all of FSFT": Contrast((both,), (base,)),
     }
-    rows = []
-    for name, changes in settings.items():
-        row = {"100 images per class, 30 epochs": name}
-        for scale in SCALES:
-            for mode in ("si", "ag"):
-                found = budget_gain(ledger, 100, 30, mode, scale, **changes)
-                row[f"{mode.upper()}, heads × {scale:g}"] = _gain_text(found)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _gain_text(found: Difference | None) -> str:
-    return NOT_RUN if found is None else f"{found.gain:+.2f}"
-
-
-def map_runs(ledger: Ledger, images: int, epochs: int) -> dict[str, tuple[Run, ...]]:
-    """The runs of one budget by what they are called in a figure, those without a run left out."""
-    kinds = {
-        "baseline": map_recipe(images, epochs),
-        "FSFT": map_recipe(images, epochs, "fsft"),
-        "FSFT, heads × 5": map_recipe(images, epochs, "fsft", 5.0),
-        "FSFT with student": map_recipe(images, epochs, "fsft-sd"),
-        "FSFT with student, heads × 5": map_recipe(images, epochs, "fsft-sd", 5.0),
-    }
-    return {name: runs for name, recipe in kinds.items() if (runs := ledger.runs(recipe))}
-
-
-def reached_at(curve: np.ndarray, accuracy: float) -> int | None:
-    """The first epoch, counted from 1, at which a mean curve (epochs,) is at least `accuracy`; None if never."""
-    above = np.flatnonzero(curve >= accuracy)
-    return int(above[0]) + 1 if len(above) else None
+    found = {name: contrast.observed(ledger) for name, contrast in asked.items()}
+    return None if None in found.values() else {name: one for name, one in found.items() if one is not None}
 
 
 def beta_values(ledger: Ledger, mode: str, exact: bool) -> dict[float, list[float]]:
@@ -370,20 +258,3 @@ def beta_values(ledger: Ledger, mode: str, exact: bool) -> dict[float, list[floa
         beta: quantity(f"fig4/resnet110/beta-{beta}").recipe if exact else beta_recipe(beta) for beta in paper.BETAS
     }
     return {beta: list(Quantity(recipe, mode).values(ledger).values()) for beta, recipe in asked.items()}
-
-
-def beta_frame(ledger: Ledger) -> pd.DataFrame:
-    """Figure 4 as a table: the paper prints no number; ours with its recipe, and with the short one."""
-    columns = {
-        "Ours, the paper's recipe: SI": beta_values(ledger, "si", True),
-        "short recipe: SI": beta_values(ledger, "si", False),
-        "short recipe: AG": beta_values(ledger, "ag", False),
-    }
-    rows = []
-    for beta in paper.BETAS:
-        row: dict[str, Any] = {"β": f"{beta:g}", "Paper": "no number"}
-        for name, values in columns.items():
-            row[name] = summarize(values[beta]).text() if values[beta] else NOT_RUN
-        row["short recipe: seeds"] = len(columns["short recipe: SI"][beta])
-        rows.append(row)
-    return pd.DataFrame(rows)

@@ -7,14 +7,13 @@ with the runs that had the same budget (equal recipes but for the method), and i
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from fsft.catalog import recipes
 from fsft.evidence import paper
 from fsft.evidence.ledger import Ledger, Run
-from fsft.evidence.statistics import Difference, Summary, compare, contrast, paired, summarize, welch
+from fsft.evidence.statistics import Difference, Summary, compare, contrast, summarize, welch
 from fsft.methods import METHODS
 from fsft.recipe import NO_TRAINING, Recipe
 
@@ -29,7 +28,8 @@ METHOD_FIELDS = ("method", "beta", "head_lr_scale", "masks", "temperature")
 
 @dataclass(frozen=True)
 class Quantity:
-    """What to read off the runs of a recipe: the accuracy in an inference mode, or another quantity of `paper.Cell`.
+    """What to read off the runs of a recipe: the accuracy in an inference mode, that on training images ("training
+    accuracy", evaluated without augmentation; older runs have none), or another quantity of `paper.Cell`.
 
     Overheads and relative gains are percentages of `reference`, the baseline. `printed` is the paper's number.
     """
@@ -71,6 +71,8 @@ def _value(run: Run, kind: str, mode: str, epoch: str) -> float | None:
     if kind.startswith("time"):
         rate = None if run.device.get("jobs", 1) > 1 else run.raw["images_per_second"]  # others slowed it down
         return run.recipe.batch_size / rate if rate else None
+    if kind == "training accuracy":
+        return run.history[-1].get("train", {}).get(mode)
     return run.last.get(mode) if epoch == "last" else run.best.get(mode, {}).get("accuracy")
 
 
@@ -87,16 +89,12 @@ class Contrast:
     def observed(self, ledger: Ledger) -> Difference | None:
         """What our runs say; None where one of the quantities has no run.
 
-        The interval is paired when both quantities come from the same networks, and Welch's otherwise.
+        How it is paired, see `fsft.evidence.statistics.compare`.
         """
-        read = [quantity.values(ledger) for quantity in (*self.plus, *self.minus)]
-        if not all(read):
+        plus, minus = ([one.values(ledger) for one in side] for side in (self.plus, self.minus))
+        if not all((*plus, *minus)):
             return None
-        if len(self.plus) == len(self.minus) == 1:
-            found = compare(*read, same_runs=self.plus[0].recipe.digest == self.minus[0].recipe.digest)
-        else:
-            groups = [summarize(list(values.values())) for values in read]
-            found = contrast(groups[: len(self.plus)], groups[len(self.plus) :])
+        found = compare(plus, minus, same_runs=len({side.recipe.digest for side in (*self.plus, *self.minus)}) == 1)
         return found.exact() if self.plus[0].kind.startswith("memory") else found
 
     def printed(self) -> Difference | None:
@@ -182,36 +180,21 @@ def compare_cell(cell: paper.Cell, ledger: Ledger) -> CellComparison:
 
 @dataclass(frozen=True)
 class Gain:
-    """The difference between two methods or inference modes, of runs with the same budget.
+    """An inference mode of a recipe against the baseline of equal budget.
 
-    `recipe` is that of the first side; `paired` is the difference within shared seeds, reported beside the interval
-    that decides.
+    `fitted` is the baseline's accuracy on its training images, in percent; None where its runs are too old to tell.
     """
 
     recipe: Recipe
-    methods: tuple[str, str]
-    modes: tuple[str, str]
+    mode: str
     difference: Difference
-    paired: Difference | None
+    fitted: float | None
     runs: tuple[Run, ...]
 
     @property
     def exact(self) -> bool:
         """Whether it is a gain of the paper's own recipe."""
         return is_exact(self.runs[0])
-
-    @property
-    def usual_form(self) -> bool:
-        """Whether beta is 1 and the masks are the paper's: other weights and masks have chapters of their own."""
-        return self.recipe.beta == 1 and self.recipe.masks == "quadrants"
-
-    @property
-    def word(self) -> str:
-        """What the interval says: gain, loss, no clear difference, or that there is none."""
-        clear = self.difference.within(0, math.inf)
-        if self.difference.low is None:
-            return "no interval"
-        return {True: "gain", False: "loss", None: "no clear difference"}[clear]
 
 
 @cache
@@ -231,12 +214,10 @@ def device_name(run: Run) -> str:
 
 
 def gains(ledger: Ledger) -> list[Gain]:
-    """All comparisons between methods, and between inference modes, that the ledger allows at equal budget.
+    """All comparisons with the baseline that the ledger allows at equal budget, in every inference mode.
 
-    For each recipe with joint classifiers: SI and AG, or SD where there is self-distillation, against the baseline
-    whose recipe is equal in every field but the method's own; AG against SI within the same networks; SD against the
-    SI of the runs of the same method without self-distillation. Runs on photodigits are left out: they serve chapter
-    11's shortcut test, in which training and test images differ on purpose, and no number of the paper.
+    The baseline's recipe is equal in every field but the method's own. Runs on photodigits are left out: they serve
+    chapter 11's shortcut test, in which training and test images differ on purpose, and no number of the paper.
     """
     trained = {run.digest: run.recipe for run in ledger if run.recipe.dataset != "photodigits"}.values()
     baselines: dict[str, Recipe] = {}
@@ -245,32 +226,15 @@ def gains(ledger: Ledger) -> list[Gain]:
             baselines.setdefault(recipe_key(recipe, *METHOD_FIELDS), recipe)
     found = []
     for recipe in trained:
-        if recipe.method == "baseline":
-            continue
         baseline = baselines.get(recipe_key(recipe, *METHOD_FIELDS))
-        teaches = METHODS[recipe.method].teaches
-        if teaches:
-            plain = replace(recipe, method=teaches, temperature=1.0)
-            sides = [("sd", baseline, "baseline"), ("sd", plain, "si")]
-        else:
-            sides = [("si", baseline, "baseline"), ("ag", baseline, "baseline"), ("ag", recipe, "si")]
-        found += [_gain(ledger, (recipe, mode), (other, than)) for mode, other, than in sides if other is not None]
-    return [gain for gain in found if gain is not None]
-
-
-def _gain(ledger: Ledger, a: tuple[Recipe, str], b: tuple[Recipe, str]) -> Gain | None:
-    ours, others = Quantity(*a).values(ledger), Quantity(*b).values(ledger)
-    if not ours or not others:
-        return None
-    same = a[0] is b[0]
-    return Gain(
-        recipe=a[0],
-        methods=(a[0].method, b[0].method),
-        modes=(a[1], b[1]),
-        difference=compare(ours, others, same_runs=same),
-        paired=paired(ours, others) if ours.keys() & others.keys() else None,
-        runs=(*ledger.runs(a[0]), *(() if same else ledger.runs(b[0]))),
-    )
+        if baseline is not None and recipe is not baseline:
+            fitted = list(Quantity(baseline, "baseline", "training accuracy").values(ledger).values())
+            for mode in ("si", "ag-last" if METHODS[recipe.method].taps == 1 else "ag", "sd"):
+                against = difference(ledger, (recipe, mode), (baseline, "baseline"))
+                if against is not None:
+                    runs = (*ledger.runs(recipe), *ledger.runs(baseline))
+                    found.append(Gain(recipe, mode, against, summarize(fitted).mean if fitted else None, runs))
+    return found
 
 
 def recipe_key(recipe: Recipe, *without: str) -> str:

@@ -42,6 +42,11 @@ class Cell:
     n: int = RUNS
 
     @property
+    def derived(self) -> bool:
+        """Whether it is a percentage of two other cells, and no number of its own."""
+        return self.quantity.endswith("overhead") or self.quantity == "relative gain"
+
+    @property
     def printed(self) -> Summary | None:
         """Mean and spread, or None where the paper prints no number."""
         return None if self.mean is None else Summary(self.mean, self.sd, self.n)

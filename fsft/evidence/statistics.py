@@ -1,7 +1,7 @@
 """What a handful of seeds can say: mean, spread, and the interval of a difference.
 
 The unit of evidence is one training run, so n is a number of seeds. Spread is the sample standard deviation
-(n - 1). Intervals are two-sided at 95 % and are not corrected for how many of them a table holds.
+(n - 1). Intervals are two-sided at 95 % and are not corrected for how many of them a table holds; words are, by `holm`.
 
 Scores of images are arrays (S, n): one row for each trained network (a seed), one column for each image, the same
 images in every row and for every method. The bootstrap of a difference draws images, and judges both methods on the
@@ -20,6 +20,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+SEEDS = 3  # fewer settle nothing, and are not worth pairing: two values hardly estimate a spread
 NO_SPREAD = 1e-9  # points: less is rounding, and a test set of ten thousand images has steps of 0.01
 _BLOCK = 100  # resamples at a time: their counts (100, n) stay small
 
@@ -40,11 +41,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """`gain` = mean of a minus mean of b, with its interval, or None where there is none.
+    """`gain` = mean of a minus mean of b (or a rank correlation), with its interval, or None where there is none.
 
     There is none where a side has a single run, or where the runs do not differ at all: values that are equal by
     accident or by construction say nothing about the spread. `kind` is "paired" (differences within shared seeds),
-    "welch" (independent runs of unequal spread), or "bootstrap". `n` counts the runs on each side.
+    "welch" (independent runs of unequal spread), "bootstrap", or "rank". `n` counts the runs on each side. `freedom`
+    are Student's degrees of freedom behind the interval, `chance` the p-value of a permutation test.
     """
 
     gain: float
@@ -52,6 +54,8 @@ class Difference:
     high: float | None
     kind: str
     n: tuple[int, int]
+    freedom: float = math.inf
+    chance: float | None = None
 
     @property
     def interval(self) -> str:
@@ -74,6 +78,39 @@ class Difference:
         if low < self.low and self.high < high:
             return True
         return False if self.high <= low or high <= self.low else None
+
+    def p(self, low: float, high: float) -> float | None:
+        """The p-value of "beyond the nearest limit of the range", on the side where the gain is; None without one."""
+        if self.chance is not None or self.low is None or self.high is None:
+            return self.chance
+        from scipy import stats  # slow to import, and only needed here
+
+        error = (self.high - self.low) / 2 / float(stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom))
+        return (
+            2 * float(stats.t.sf(abs(max(low - self.gain, self.gain - high)) / error, self.freedom)) if error else 0.0
+        )
+
+
+def holm(chances: Sequence[float]) -> list[bool]:
+    """Which of several p-values are below the level that Holm's method leaves them, so that all words hold together."""
+    order = sorted(range(len(chances)), key=chances.__getitem__)
+    kept = [False] * len(chances)
+    for rank, number in enumerate(order):
+        if chances[number] > (1 - CONFIDENCE) / (len(chances) - rank):
+            break
+        kept[number] = True
+    return kept
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Spearman's rank correlation of two sequences, and its p-value by permutation (all of them, or 9,999)."""
+    from scipy import stats  # slow to import, and only needed here
+
+    def statistic(values: np.ndarray) -> float:
+        return float(stats.spearmanr(values, y).statistic)
+
+    found = stats.permutation_test((np.asarray(x),), statistic, permutation_type="pairings", random_state=0)
+    return float(found.statistic), float(found.pvalue)
 
 
 def summarize(values: Sequence[float]) -> Summary:
@@ -104,30 +141,24 @@ def contrast(plus: Sequence[Summary], minus: Sequence[Summary] = (), kind: str =
 
     freedom = error**4 / math.fsum(variance**2 / count for variance, count in known)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    return Difference(gain, gain - half, gain + half, kind, n)
+    return Difference(gain, gain - half, gain + half, kind, n, freedom)
 
 
-def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
-    """The interval of the mean of a[seed] - b[seed] over the seeds that both have (Student's t).
+def compare(
+    plus: Sequence[Mapping[int, float]], minus: Sequence[Mapping[int, float]], *, same_runs: bool = False
+) -> Difference:
+    """The sum of the means of `plus` minus that of `minus`, of values by seed.
 
-    Raises ValueError when they share no seed.
+    Paired, within the seeds that all share, where there are at least `SEEDS` of them: a seed decides the order of the
+    images, so that good and bad luck is common to both sides. With `same_runs`, two inference modes of the same
+    networks, always. Otherwise Welch's interval.
     """
-    seeds = sorted(a.keys() & b.keys())
-    if not seeds:
-        raise ValueError(f"a paired difference needs shared seeds, found {sorted(a)} and {sorted(b)}: use welch")
-    return contrast((summarize([a[seed] - b[seed] for seed in seeds]),), kind="paired")
-
-
-def compare(a: Mapping[int, float], b: Mapping[int, float], *, same_runs: bool) -> Difference:
-    """mean(a) - mean(b) for values by seed.
-
-    `same_runs`: both were read from the same trained networks (two inference modes), so the difference is
-    paired. Two recipes with equal seeds share the order of the images, but not a network, and Welch's interval
-    is the cautious one; `paired` can be reported beside it.
-    """
-    if same_runs and a.keys() & b.keys():
-        return paired(a, b)
-    return welch(summarize(list(a.values())), summarize(list(b.values())))
+    seeds = sorted(set.intersection(*(set(values) for values in (*plus, *minus))))
+    if minus and len(seeds) >= (1 if same_runs else SEEDS):
+        signed = [math.fsum(side[seed] for side in plus) - math.fsum(side[seed] for side in minus) for seed in seeds]
+        return contrast((summarize(signed),), kind="paired")
+    groups = [[summarize(list(values.values())) for values in side] for side in (plus, minus)]
+    return contrast(groups[0], groups[1])
 
 
 def bootstrap_difference(a: np.ndarray, b: np.ndarray, *, over_seeds: bool = True) -> Difference:

@@ -198,3 +198,49 @@ def curve_panels(panels: Mapping[str, Mapping[str, np.ndarray]], columns: int = 
     if drawn:
         fig.legend(drawn.values(), drawn.keys(), loc="outside upper center", ncols=len(drawn), handlelength=2.6)
     return fig, f"Test accuracy in percent after each epoch, in {len(panels)} panels. " + " ".join(parts)
+
+
+def waterfall(
+    panels: Mapping[str, tuple[float, Mapping[str, tuple[float, float | None, float | None]]]],
+) -> tuple[Figure, str]:
+    """From the baseline's accuracy to FSFT's, part by part, a panel for each title; figure and alt text.
+
+    A panel is the baseline's accuracy in percent, and by name each part's gain in points with the ends of its interval
+    (None without one); the last is the whole, and the others add up to it.
+    """
+    rows = sum(len(steps) + 1 for _, steps in panels.values())
+    fig, axes = plt.subplots(
+        len(panels),
+        figsize=(plots.WIDTH, 0.9 + 0.4 * rows + 0.4 * len(panels)),
+        sharex=True,
+        squeeze=False,
+        height_ratios=[len(steps) + 1 for _, steps in panels.values()],
+    )
+    parts, edges = [], []
+    for ax, (title, (start, steps)) in zip(axes.flat, panels.items(), strict=True):
+        whole, level = list(steps)[-1], start
+        ax.plot([start], [0], "o", color=plots.BLACK)
+        texts = [f"{start:.1f} %"]
+        for row, (name, (gain, low, high)) in enumerate(steps.items(), start=1):
+            begin = start if name == whole else level
+            color = plots.BLACK if name == whole else plots.BLUE if gain >= 0 else plots.VERMILION
+            ax.barh(row, gain, left=begin, height=0.55, color=color, alpha=0.85)
+            if low is not None and high is not None:
+                ax.plot([begin + low, begin + high], [row, row], color=plots.GREY, marker="|", linestyle="-")
+            level = begin + gain
+            edges += [begin, level, begin + (low or 0.0), begin + (high or 0.0)]
+            texts.append(f"{gain:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if low is not None else " (no interval)"))
+        ax.axvline(start, color=plots.GREY, linewidth=1, linestyle=":")
+        # The numbers stand in the row's name: beside a bar they would leave the figure where the bar is long.
+        names = ["baseline", *steps]
+        ax.set_yticks(
+            range(len(names)), [f"{name}\n{text}" for name, text in zip(names, texts, strict=True)], fontsize=10
+        )
+        ax.set_ylim(len(names) - 0.5, -0.6)
+        ax.set_title(title)
+        ax.grid(False, axis="y")
+        listed = ", ".join(f"{name} {text}" for name, text in zip(names[1:], texts[1:], strict=True))
+        parts.append(f"{title}: baseline {start:.1f} percent; {listed}.")
+    axes[-1, 0].set_xlim(min(edges) - 1, max(edges) + 1)
+    axes[-1, 0].set_xlabel("test accuracy, single inference (%)")
+    return fig, "From the baseline to FSFT in points of test accuracy, part by part. " + " ".join(parts)

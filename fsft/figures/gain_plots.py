@@ -1,4 +1,4 @@
-"""Figures of chapters 13 and 16: the weight beta, the map of gains, and the paper's gains beside ours (a forest plot).
+"""Figures of chapters 13 and 16: the weight beta, gains by what the baseline has fitted, and all gains (a forest plot).
 
 They take frames, and know no ledger.
 """
@@ -6,109 +6,103 @@ They take frames, and know no ledger.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from fsft.figures import plots
 
-MOST_SETTINGS = 8
-# By side of a forest plot: label, color, marker, its face.
-_SIDES = {
-    "paper": ("paper", plots.BLACK, "s", "white"),
-    "exact": ("ours, the paper's recipe", plots.VERMILION, "o", plots.VERMILION),
-    "reduced": ("ours, reduced recipe", plots.BLUE, "D", plots.BLUE),
-}
+_LEAST, _MOST = -15.0, 15.0  # points; an interval that leaves this range is cut by the frame
+_SHARE = 0.28  # of a forest plot's row, from one inference mode to the next
 
 
-def forest(gains: pd.DataFrame, what: str) -> tuple[Figure, str]:
-    """Gains over the baseline with 95 % intervals, the paper's and ours; figure and alt text.
+def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
+    """Every gain over a baseline with its 95 % interval, the paper's and ours; figure and alt text.
 
-    Args:
-        gains: a row a gain, with `label`, `side` ("paper", "exact" or "reduced"), `gain`, `low` and `high` (NaN without
-            an interval) and `rank`. Rows of the paper come first; those of "exact" stand beside the paper's of the same
-            label. Of reduced settings at most eight are drawn, those of the lowest rank, in the order of the frame.
-        what: what gains, such as "FSFT-SI".
+    `gains` has a row a gain, with `group` (a heading), `label` (a row of the figure, unique in its group), `mode` (of
+    inference), `gain`, `low` and `high` in points (NaN without an interval). A hollow marker is a single pair of runs.
     """
-    reduced = gains[gains["side"] == "reduced"]
-    chosen = reduced.nsmallest(MOST_SETTINGS, "rank").sort_index()
-    drawn = pd.concat([gains[gains["side"] != "reduced"], chosen])
-    labels = list(dict.fromkeys(drawn["label"]))
-    fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.4 + 0.36 * len(labels)))
+    places: dict[tuple[str, str], float] = {}
+    headings: dict[str, float] = {}
+    for group, label in dict.fromkeys(zip(gains["group"], gains["label"], strict=True)):
+        if group not in headings:
+            headings[group] = len(places) + len(headings) * 1.2
+        places[group, label] = len(places) + len(headings) * 1.2
+    height = max(places.values(), default=0.0)
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.6 + 0.27 * height))
     ax.axvline(0, color=plots.GREY, linewidth=1)
-    parts = [f"Gains of {what} over the baseline in points of test accuracy with 95 % intervals."]
-    for side, (name, color, marker, face) in _SIDES.items():
-        rows = drawn[drawn["side"] == side]
-        y = np.array([labels.index(label) for label in rows["label"]]) + (0.22 if side == "exact" else 0)
-        ax.hlines(y, rows["low"], rows["high"], color=color, linewidth=1.5)
-        ax.plot(rows["gain"], y, marker, color=color, markerfacecolor=face, linestyle="none", label=name)
-        numbers = zip(rows["label"], rows["gain"], rows["low"], rows["high"], strict=True)
-        listed = ", ".join(f"{label} {gain:+.2f}{_interval(low, high)}" for label, gain, low, high in numbers)
-        parts.append(f"{name.capitalize()}: {listed or 'no run yet'}.")
-    if len(chosen):
-        ax.axhline(len(labels) - len(chosen) - 0.5, color=plots.GREY, linewidth=1, linestyle=":")
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
+    modes = [mode for mode in plots.LOOKS if mode in set(gains["mode"])]
+    for mode in modes:
+        look, here = plots.LOOKS[mode], gains[gains["mode"] == mode]
+        shift = {"si": -1, "sd": 1}.get(mode, 0) * _SHARE
+        y = np.array([places[key] + shift for key in zip(here["group"], here["label"], strict=True)])
+        ax.hlines(y, here["low"], here["high"], color=look.color, linewidth=1.2)
+        single = here["low"].isna().to_numpy()
+        for alone, face in ((False, look.color), (True, "white")):
+            chosen = single == alone
+            ax.plot(
+                here["gain"][chosen], y[chosen], look.marker, color=look.color, markerfacecolor=face, markersize=4.5
+            )
+        ax.plot([], [], look.marker, color=look.color, label=look.label.removeprefix("FSFT-"))
+    for heading, top in headings.items():
+        ax.annotate(
+            heading, (0.01, top), xycoords=("figure fraction", "data"), va="center", fontsize=9.5, weight="bold"
+        )
+    ax.set_yticks(list(places.values()), [label for _, label in places], fontsize=9)
+    ax.set_ylim(height + 0.8, -0.8)
+    ax.set_xlim(max(_LEAST, gains["gain"].min() - 3), min(_MOST, gains["gain"].max() + 3))
     ax.grid(False, axis="y")
-    fig.supxlabel("gain over the baseline (points of test accuracy)", fontsize=12)
-    fig.legend(loc="outside upper center", ncols=2)
-    if len(reduced) > len(chosen):
-        parts.append(f"{len(reduced) - len(chosen)} more settings are in the tables.")
+    ax.set_xlabel("gain over the baseline (points)", fontsize=11)
+    fig.legend(loc="outside upper center", ncols=2, fontsize=10)
+    parts = ["Gains over the baseline in points of test accuracy with 95 % intervals."]
+    for group in headings:
+        here = gains[gains["group"] == group]
+        listed = [f"{row.label}, {str(row.mode).upper()} {row.gain:+.2f}{_interval(row)}" for row in here.itertuples()]
+        parts.append(f"{group}: {'; '.join(listed)}.")
     return fig, " ".join(parts)
 
 
-def _interval(low: float, high: float) -> str:
-    return " (one run, no interval)" if np.isnan(low) else f" (interval {low:+.2f} to {high:+.2f})"
+def _interval(row: Any) -> str:
+    return " (no interval)" if np.isnan(row.low) else f" ({row.low:+.2f} to {row.high:+.2f})"
 
 
-def gain_map(cells: pd.DataFrame) -> tuple[Figure, str]:
-    """The gain over the baseline against epochs and images, a panel for each mode and rate; figure and alt text.
+def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
+    """Gain over the baseline against the baseline's accuracy on its training images; figure and alt text.
 
-    `cells` has a row for each with `images` (per class), `epochs`, `mode`, `scale` (the rate of the heads), `gain` in
-    points (NaN where it has not run), `clear` (the interval excludes zero), `seeds` and `text`, both in words.
+    `gains` has the columns of `forest`, and `fitted`, that accuracy in percent, which need not be known (NaN). In the
+    group called `paper` it is a lower bound: a line leads from there to 100. Hollow markers have no interval.
     """
-    epochs, images, modes, scales = (list(dict.fromkeys(cells[name])) for name in ("epochs", "images", "mode", "scale"))
-    epochs, images, largest = sorted(epochs), sorted(images), cells["gain"].abs().max()
-    size = (plots.WIDTH + 0.6, 7.4)
-    fig, axes = plt.subplots(len(modes), len(scales), figsize=size, sharex=True, sharey=True, squeeze=False)
+    gains = gains[gains["fitted"].notna()]
+    printed, ours = (gains[(gains["group"] == paper) == side] for side in (True, False))
+    fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.0))
+    reach = 1.3 * float(gains[["gain", "low", "high"]].abs().max().max())
+    ax.axhspan(0, reach, color=plots.SKY, alpha=0.15, linewidth=0)
+    ax.axhspan(-reach, 0, color=plots.ORANGE, alpha=0.12, linewidth=0)
+    ax.axhline(0, color=plots.BLACK, linewidth=1.2)
+    for side, va, text in ((0.985, "top", "ahead of the baseline"), (0.015, "bottom", "behind the baseline")):
+        ax.text(0.015, side, text, transform=ax.transAxes, va=va, fontsize=11, weight="bold")
+    ax.hlines(printed["gain"], printed["fitted"], 100, color=plots.GREY, linewidth=1.5, label="the paper: on this line")
     parts = []
-    for (row, column), ax in np.ndenumerate(axes):
-        mode, scale = modes[row], scales[column]
-        here = cells[(cells["mode"] == mode) & (cells["scale"] == scale)]
-        run = here[here["gain"].notna()]
-        for place in np.ndindex(len(images), len(epochs)):
-            if not ((run["images"] == images[place[0]]) & (run["epochs"] == epochs[place[1]])).any():
-                _tile(ax, place, "not run", "white", hatch="///")
-        for cell in run.itertuples():
-            # Half of the color range, so that black text stays legible on the strongest tile.
-            color = plt.get_cmap(plots.DIVERGING_CMAP)(0.5 + 0.28 * cell.gain / largest)
-            frame = {"edgecolor": plots.BLACK, "linewidth": 3, "zorder": 2} if cell.clear else {}
-            place = images.index(cell.images), epochs.index(cell.epochs)
-            _tile(ax, place, f"{cell.gain:+.2f}\nn = {cell.seeds}", color, **frame)
-        plots.hide_axes(ax, f"{mode.upper()}, heads × {scale:g}")
-        ax.set_xticks(range(len(epochs)), [str(number) for number in epochs])
-        ax.set_yticks(range(len(images)), [str(number) for number in images])
-        ax.set(xlim=(-0.5, len(epochs) - 0.5), ylim=(-0.5, len(images) - 0.5))
-        ax.label_outer()
-        texts = [f"{cell.images} images per class × {cell.epochs} epochs {cell.text}" for cell in run.itertuples()]
-        missing = [f"{len(here) - len(run)} not run"] if len(run) < len(here) else []
-        parts.append(f"{mode.upper()} with heads × {scale:g}: {'; '.join(texts + missing)}.")
-    for ax in axes[-1]:
-        ax.set_xlabel("epochs")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("images per class")
-    return fig, "Map of the gain over the baseline in points of test accuracy. " + " ".join(parts)
-
-
-def _tile(ax: Axes, place: tuple[int, ...], text: str, color: object, **look: object) -> None:
-    row, column = place
-    drawn = {"facecolor": color, "edgecolor": "#BBBBBB", "linewidth": 0.5} | look
-    ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **drawn))  # type: ignore[arg-type]
-    ax.text(column, row, text, ha="center", va="center", fontsize=10, zorder=3)
+    for number, (label, rows) in enumerate(ours.groupby("label")):
+        look = plots.look_of(str(label), number)
+        ax.vlines(rows["fitted"], rows["low"], rows["high"], color=look.color, linewidth=1.5)
+        for alone, face in ((True, "white"), (False, look.color)):
+            some = rows[rows["low"].isna() == alone]
+            ax.plot(some["fitted"], some["gain"], look.marker, color=look.color, markerfacecolor=face)
+        ax.plot([], [], look.marker, color=look.color, label=label)
+        listed = [f"{row.group}, {row.gain:+.2f} at {row.fitted:.0f} %{_interval(row)}" for row in rows.itertuples()]
+        parts.append(f"{label}: {'; '.join(listed)}.")
+    ax.set(xlim=(gains["fitted"].min() - 6, 101), ylim=(-reach, reach))
+    ax.set(xlabel="the baseline's accuracy on its training images (%)", ylabel="gain over the baseline (points)")
+    fig.legend(loc="outside lower center", ncols=2)
+    theirs = [f"{row.label} {row.gain:+.2f} between {row.fitted:.0f} and 100 %" for row in printed.itertuples()]
+    return fig, (
+        "Gain over the baseline against the baseline's accuracy on its training images. "
+        f"{' '.join(parts) or 'No run of ours yet.'} The paper: {', '.join(theirs)}."
+    )
 
 
 def beta_curve(series: Mapping[str, Mapping[float, Sequence[float]]], margin: float) -> tuple[Figure, str]:

@@ -3,11 +3,13 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fake_runs import fake_result, ledger_of, seeds
+import torch
+from fake_runs import fake_result, ledger_of
 
+from fsft import networks
 from fsft.catalog import recipes
 from fsft.evidence import chapters, paper
-from fsft.evidence.assertions import BUDGETS, beta_recipe, map_recipe
+from fsft.evidence.assertions import beta_recipe
 from fsft.evidence.chapters import answer, by_seed, compare_maps, comparison_frame, shortcut_frame
 from fsft.evidence.ledger import Ledger
 from fsft.evidence.statistics import summarize, welch
@@ -19,59 +21,53 @@ rng = np.random.default_rng(0)
 IMAGES = 200
 
 
-@pytest.fixture
-def ledger() -> Ledger:
-    """Two budgets with one seed and with three; at the longer one FSFT with faster heads is ahead."""
-    return ledger_of(
-        fake_result(map_recipe(100, 10), baseline=20.0),
-        fake_result(map_recipe(100, 10, "fsft"), si=15.0, ag=14.0),
-        *seeds(map_recipe(100, 30), baseline=(40.0, 40.1, 40.2)),
-        *seeds(map_recipe(100, 30, "fsft", 5.0), si=(42.0, 42.1, 42.2), ag=(40.0, 40.1, 40.2)),
-        *seeds(map_recipe(100, 30, "fsft-sd", 5.0), si=(43.0, 43.1, 43.2), sd=(44.0, 44.1, 44.2)),
-    )
+SPLIT = "cpu/split/basic"
 
 
-def at(cells: list[chapters.Cell], *place: object) -> chapters.Cell:
-    (found,) = [cell for cell in cells if (cell.images, cell.epochs, cell.mode, cell.scale) == place]
-    return found
+def trained(name, accuracy, fitted, seed=0):
+    """A run of the method's parts, with its accuracy on training images."""
+    mode = "baseline" if name == "baseline" else "si"
+    run = fake_result(f"{SPLIT}/{name}", seed, **{mode: accuracy})
+    run["history"][-1]["train"] = {mode: fitted}
+    return run
 
 
-def test_each_cell_is_against_the_baseline_of_its_own_budget(ledger: Ledger) -> None:
-    cells = chapters.map_cells(ledger)
-    assert len(cells) == len(BUDGETS) * 6
-    assert at(cells, 100, 10, "si", 1.0).text == "-5.00 (one seed each)"
-    assert at(cells, 100, 30, "si", 5.0).text == "+2.00 (3 seeds each)"
-    assert at(cells, 100, 30, "sd", 5.0).gain.gain == pytest.approx(4)
-    assert at(cells, 100, 30, "si", 1.0).text == at(cells, 500, 10, "ag", 5.0).text == "not run"
+PARTS = (("baseline", 45.0, 64.0), ("masks", 43.0, 54.0), ("two-heads", 42.5, 58.0), ("fsft", 37.0, 47.0))
 
 
-def test_only_an_interval_makes_a_cell_clear(ledger: Ledger) -> None:
-    cells = chapters.map_cells(ledger)
-    assert at(cells, 100, 30, "si", 5.0).clear
-    assert not at(cells, 100, 10, "si", 1.0).clear  # far from zero, but a single pair of runs
-    assert not at(cells, 100, 30, "ag", 5.0).clear  # an interval around zero
-    assert not at(cells, 100, 10, "sd", 1.0).clear
+def test_one_classifier_without_masks_is_the_baseline():
+    """The cell "neither" of the method taken apart: equal weights give equal logits."""
+    torch.manual_seed(0)
+    neither = networks.build(recipes[f"{SPLIT}/baseline-x5"], 10).eval()
+    plain = networks.build(recipes[f"{SPLIT}/baseline"], 10).eval()
+    plain.stages.load_state_dict(neither.stages.state_dict())
+    plain.fc.load_state_dict(neither.fc_last.state_dict())
+    x = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(neither(x).last[:, 0], plain(x), rtol=1e-5, atol=1e-5)
 
 
-def test_where_the_gain_begins_is_said_with_its_evidence(ledger: Ledger) -> None:
-    sentences = chapters.beginnings(ledger)
-    si_1, _ag_1, sd_1, si_5, _ag_5, _sd_5 = sentences
-    assert si_1.startswith("SI, heads × 1: never ahead of the baseline (1 of 5 budgets run); nearest at 100 images")
-    assert sd_1 == "SD, heads × 1: not run."
-    assert "first at 100 images per class × 30 epochs, +2.00 points with 3 seeds each" in si_5
-    assert "ahead of the baseline at 1 (1 of 5" in si_5 and si_5.endswith("the interval excludes zero at 1.")
+def test_the_parts_add_up_from_the_baseline_to_the_whole():
+    ledger = ledger_of(*(trained(*part) for part in PARTS))
+    found = chapters.steps(ledger, SPLIT)
+    assert [round(one.gain, 6) for one in found.values()] == [-2.0, -2.5, -3.5, -8.0]
+    assert chapters.steps(ledger, SPLIT, "-x5") is None and chapters.steps(Ledger(), SPLIT) is None
+    assert chapters.steps(ledger, "cpu/split/bottleneck") is None  # it has no run of the second classifier alone
+    frame = chapters.parts_frame(ledger, SPLIT).set_index("Trained with")
+    assert frame.loc["Baseline", "Gain (points)"] == "–" and frame.loc["FSFT", "Gain (points)"] == "-8.00"
+    assert frame.loc["masks alone (eq. 2)", "On training images (%)"] == "54.00"
+    assert frame.loc["FSFT, heads × 5"].tolist() == ["not run", "–", "not run", "–", 0]
 
 
-def test_tables_keep_every_row_and_say_what_has_not_run(ledger: Ledger) -> None:
-    frame = chapters.map_frame(ledger)
-    assert len(frame) == 2 * len(BUDGETS)
-    row = frame[(frame["Epochs"] == 30) & (frame["Images per class"] == 100) & (frame["Rate of the heads"] == "× 5")]
-    assert row["SI"].item().startswith("+2.00 (3 seeds each) [+")
-    why = chapters.mechanism_frame(ledger)
-    assert why.iloc[0].tolist() == [100, 10, "-5.00", "not run", "not run", "not run"]
-    assert why.iloc[1].tolist() == [100, 30, "not run", "+2.00", "not run", "+3.00"]
-    sides = chapters.sides_frame(ledger)
-    assert sides["SI, heads × 5"].tolist() == ["+2.00", "not run", "not run"]
+def test_the_interaction_is_paired_within_seeds():
+    """Seeds move all four networks alike: only what is left of it makes the interval."""
+    runs = [
+        trained(name, accuracy + 3 * seed + 0.1 * seed * (name == "fsft"), fitted, seed)
+        for name, accuracy, fitted in PARTS
+        for seed in range(3)
+    ]
+    beyond = chapters.steps(ledger_of(*runs), SPLIT)["both, beyond the sum"]
+    assert beyond.kind == "paired" and beyond.n == (3, 3) and beyond.high - beyond.low < 1
 
 
 def test_beta_values_come_from_the_right_recipes() -> None:
@@ -82,36 +78,6 @@ def test_beta_values_come_from_the_right_recipes() -> None:
     assert chapters.beta_values(ledger, "si", exact=True) == {
         beta: {0.1: [76.0], 1.0: [77.0]}.get(beta, []) for beta in paper.BETAS
     }
-    frame = chapters.beta_frame(ledger)
-    assert len(frame) == 10 and set(frame["Paper"]) == {"no number"}
-    assert frame.iloc[0].tolist() == ["0.1", "no number", "76.00", "20.10", "19.00", 1]
-    assert frame.iloc[1]["short recipe: SI"] == "not run"
-
-
-def test_the_epoch_that_passed_an_accuracy() -> None:
-    curve = np.array([10.0, 30.0, 20.0, 40.0])
-    assert [chapters.reached_at(curve, value) for value in (10.0, 15.0, 30.0, 35.0, 41.0)] == [1, 2, 2, 4, None]
-
-
-def test_runs_of_a_budget_have_names_for_a_figure(ledger: Ledger) -> None:
-    found = chapters.map_runs(ledger, 100, 30)
-    assert {name: len(runs) for name, runs in found.items()} == {
-        "baseline": 3,
-        "FSFT, heads × 5": 3,
-        "FSFT with student, heads × 5": 3,
-    }
-
-
-@pytest.mark.parametrize("filled", [True, False])
-def test_figures_say_in_words_what_they_show(ledger: Ledger, filled: bool) -> None:
-    used = ledger if filled else Ledger()
-    fig, alt = gain_plots.gain_map(chapters.cells_frame(used))
-    assert ("100 images per class × 30 epochs +2.00 (3 seeds each); 4 not run" in alt) is filled
-    assert "SD with heads × 1: 5 not run" in alt
-    texts = [text.get_text() for ax in fig.axes for text in ax.texts]
-    assert ("+2.00\nn = 3" in texts) is filled
-    assert texts.count("not run") == 36 - (5 if filled else 0)
-    plt.close(fig)
 
 
 def test_the_beta_figure_marks_missing_runs() -> None:
@@ -180,12 +146,12 @@ def run(name, seed, mean, kind):
 @pytest.mark.parametrize(
     ("gaps", "start"),
     [
-        ((10.0, 10.1, 9.9), "Yes, and not for these networks only."),
-        ((-10.0, -10.1, -9.9), "No, less, and not for these networks only."),
-        ((20.0, 1.0), "Yes, for these networks; for others it is not settled."),
-        ((-20.0, -1.0), "No, less, for these networks; for others it is not settled."),
-        ((10.0,), "Yes, for these networks; for others it is not settled."),
-        ((0.0, 0.0), "Not settled: even for these very networks the interval holds zero."),
+        ((10.0, 10.1, 9.9), "Yes: on somewhere"),
+        ((-10.0, -10.1, -9.9), "No, less: on somewhere"),
+        ((20.0, 1.0), "Yes, for these networks; for others it is not settled: on"),
+        ((-20.0, -1.0), "No, less, for these networks; for others it is not settled: on"),
+        ((10.0,), "Yes, for these networks; for others it is not settled: on"),
+        ((0.0, 0.0), "Not settled: even for these very networks the interval holds zero: on"),
     ],
 )
 def test_the_answer_says_no_more_than_its_intervals(gaps, start):
@@ -196,7 +162,7 @@ def test_the_answer_says_no_more_than_its_intervals(gaps, start):
         other += base.mean() - other.mean() + 0.1
     text = answer(compare_maps(other, base), "somewhere")
     assert text.startswith(start), text
-    assert ("less of their mass" in text) == (np.mean(gaps) < 0)
+    assert (" -" in text.split("points")[0]) == (np.mean(gaps) < 0)
 
 
 def test_welch_is_on_the_means_of_networks():
@@ -209,7 +175,7 @@ def test_welch_is_on_the_means_of_networks():
 def test_one_network_says_nothing_about_others():
     found = compare_maps(rng.normal(size=(1, IMAGES)), rng.normal(size=(2, IMAGES)))
     assert found.images.low is not None and found.both.low is None and found.seeds.low is None
-    assert "1 network of FSFT and 2 networks of the baseline" in answer(found, "somewhere")
+    assert "over networks none" in answer(found, "somewhere") and "1 and 2 seeds" in answer(found, "somewhere")
 
 
 def test_runs_are_found_by_recipe_and_ordered_by_seed():

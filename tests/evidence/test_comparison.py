@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from fake_runs import fake_result, ledger_of, seeds
 
@@ -17,7 +19,7 @@ def observed(cell: paper.Cell, ledger: Ledger) -> dict[int, float]:
 
 
 def label(gain: Gain) -> str:
-    return f"{gain.methods[0]} {gain.modes[0]} - {gain.methods[1]} {gain.modes[1]}"
+    return f"{gain.recipe.method} {gain.mode}"
 
 
 def verdict(cell: paper.Cell, *runs: dict) -> str:
@@ -127,20 +129,25 @@ def test_gains_compare_equal_budgets_only() -> None:
     same = seeds(BASE.reduced(**SHORT), baseline=(58.0, 58.1, 58.2))
     longer = seeds(BASE.reduced(**{**SHORT, "epochs": 5}), baseline=(90.0, 90.0, 90.0))
     found = {label(gain): gain for gain in gains(ledger_of(*fsft, *longer, *same))}
-    assert set(found) == {"fsft si - baseline baseline", "fsft ag - baseline baseline", "fsft ag - fsft si"}
-    si = found["fsft si - baseline baseline"]
+    assert set(found) == {"fsft si", "fsft ag"}
+    si = found["fsft si"]
     assert si.difference.gain == pytest.approx(61.0 - 58.1)
-    assert si.difference.kind == "welch" and si.paired.kind == "paired"
-    assert si.word == "gain" and not si.exact
-    ag = found["fsft ag - fsft si"]
-    assert ag.difference.kind == "paired" and ag.word == "gain"
+    assert si.difference.kind == "paired" and not si.exact and si.fitted is None and len(si.runs) == 6
+
+
+def test_gains_know_what_the_baseline_has_fitted() -> None:
+    fsft, base = seeds(FSFT.reduced(**SHORT), si=(60.0,)), seeds(BASE.reduced(**SHORT), baseline=(58.0, 59.0))
+    for run, fitted in zip(base, (90.0, 92.0), strict=True):
+        run["history"][-1]["train"] = {"baseline": fitted}
+    (gain,) = gains(ledger_of(*fsft, *base))
+    assert gain.fitted == 91.0
 
 
 def test_a_field_that_joined_later_does_not_part_old_runs_from_new_ones() -> None:
     old, new = seeds(BASE.reduced(**SHORT), baseline=(58.0, 58.1)), seeds(FSFT.reduced(**SHORT), si=(60.0, 60.1))
     for run in old:
         del run["recipe"]["images_per_class"]
-    assert [label(gain) for gain in gains(ledger_of(*old, *new))] == ["fsft si - baseline baseline"]
+    assert [label(gain) for gain in gains(ledger_of(*old, *new))] == ["fsft si"]
 
 
 def test_the_methods_own_settings_do_not_change_the_budget() -> None:
@@ -148,32 +155,28 @@ def test_the_methods_own_settings_do_not_change_the_budget() -> None:
     base = seeds(BASE.reduced(**SHORT), baseline=(62.0, 62.1))
     (gain,) = gains(ledger_of(*fsft, *base))
     assert gain.recipe.head_lr_scale == 5
-    assert gain.word == "no clear difference"  # two seeds a point apart say little
+    assert gain.difference.within(0, math.inf) is None  # two seeds a point apart say little
     (single,) = gains(ledger_of(fsft[0], *base))
-    assert single.word == "no interval" and single.difference.gain == pytest.approx(-2.05)
+    assert single.difference.low is None and single.difference.gain == pytest.approx(-2.05)
 
 
-def test_self_distillation_is_compared_with_plain_single_inference() -> None:
-    distilled = seeds(recipes["table1/resnet56/fsft-sd"].reduced(**SHORT), si=(55.0,), ag=(55.0,), sd=(61.0,))
-    plain = seeds(FSFT.reduced(**SHORT), si=(60.0,), ag=(60.0,))
-    found = {label(gain): gain.difference.gain for gain in gains(ledger_of(*distilled, *plain))}
-    assert found == {"fsft-sd sd - fsft si": pytest.approx(1.0), "fsft ag - fsft si": 0.0}
-
-
-def test_a_method_with_self_distillation_is_compared_with_itself() -> None:
-    recipe = recipes["table1/resnet56/fsft-sd"]
+def test_every_mode_and_every_part_is_compared_with_the_baseline() -> None:
+    student = recipes["table1/resnet56/fsft-sd"].reduced(**SHORT)
     runs = [
-        *seeds(recipes["table1/resnet56/baseline"].reduced(**SHORT), baseline=(58.0,)),
-        *seeds(FSFT.reduced(**SHORT), si=(60.0,)),
-        *seeds(recipe.reduced(**SHORT, method="sla"), si=(55.0,)),
-        *seeds(recipe.reduced(**SHORT, method="sla-sd"), si=(54.0,), sd=(57.0,)),
+        *seeds(BASE.reduced(**SHORT), baseline=(58.0,)),
+        *seeds(FSFT.reduced(**SHORT, masks="none"), si=(60.0,), ag=(61.0,)),
+        *seeds(FSFT.reduced(**SHORT, method="after-layer3"), si=(57.0,), ag_last=(56.0,)),
+        *seeds(student, si=(55.0,), ag=(54.0,), sd=(59.0,)),
     ]
     found = {label(gain): gain.difference.gain for gain in gains(ledger_of(*runs))}
     assert found == {
-        "fsft si - baseline baseline": pytest.approx(2.0),
-        "sla si - baseline baseline": pytest.approx(-3.0),
-        "sla-sd sd - baseline baseline": pytest.approx(-1.0),
-        "sla-sd sd - sla si": pytest.approx(2.0),
+        "fsft si": 2.0,
+        "fsft ag": 3.0,
+        "after-layer3 si": -1.0,
+        "after-layer3 ag-last": -2.0,
+        "fsft-sd si": -3.0,
+        "fsft-sd ag": -4.0,
+        "fsft-sd sd": 1.0,
     }
 
 

@@ -14,7 +14,8 @@ from fsft.evidence.statistics import (
     bootstrap_difference,
     compare,
     contrast,
-    paired,
+    holm,
+    rank_correlation,
     summarize,
     welch,
 )
@@ -39,13 +40,13 @@ def test_welch_is_scipys_interval(a: list[float], b: list[float]) -> None:
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
 
 
-@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=2, max_size=8))
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=3, max_size=8))
 def test_paired_is_scipys_interval(pairs: list[tuple[float, float]]) -> None:
     a, b = ({seed: pair[side] for seed, pair in enumerate(pairs)} for side in (0, 1))
     differences = np.array([x - y for x, y in pairs])
     assume(differences.std() > 0.01)
     expected = stats.ttest_rel(*zip(*pairs, strict=True)).confidence_interval(0.95)
-    found = paired(a, {**b, 99: 50.0})  # a seed that only one side has does not count
+    found = compare((a,), ({**b, 99: 50.0},))  # a seed that only one side has does not count
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
     assert found.n == (len(pairs), len(pairs))
 
@@ -69,7 +70,12 @@ def test_a_difference_of_differences_adds_four_variances() -> None:
 
 def test_one_run_gives_no_interval() -> None:
     one, many = Summary(75.0, None, 1), Summary(74.0, 0.2, 4)
-    for found in (welch(one, many), welch(many, one), paired({0: 1.0}, {0: 2.0}), contrast((Summary(3.0, None, 1),))):
+    for found in (
+        welch(one, many),
+        welch(many, one),
+        compare(({0: 1.0},), ({0: 2.0},), same_runs=True),
+        contrast((Summary(3.0, None, 1),)),
+    ):
         assert found.low is None and found.high is None
         assert found.within(-100, 100) is None
         assert found.interval == "none: one run" or max(found.n) > 1
@@ -81,8 +87,8 @@ def test_equal_values_give_no_interval(sds: tuple[float, float]) -> None:
     found = welch(*(Summary(mean, sd, 3) for mean, sd in zip((75.0, 74.0), sds, strict=True)))
     assert (found.gain, found.low, found.high) == (1.0, None, None)
     assert found.interval == "none: no spread" and found.within(0, math.inf) is None
-    assert paired({0: 70.3, 1: 70.1}, {0: 70.2, 1: 70.0}).interval == "none: no spread"
-    assert compare({0: 1.0, 1: 2.0}, {0: 1.0, 1: 1.0}, same_runs=False).low is not None
+    assert compare(({0: 70.3, 1: 70.1},), ({0: 70.2, 1: 70.0},), same_runs=True).interval == "none: no spread"
+    assert compare(({0: 1.0, 1: 2.0},), ({0: 1.0, 1: 1.0},)).low is not None
 
 
 def test_within_is_inside_outside_or_undecided() -> None:
@@ -92,19 +98,51 @@ def test_within_is_inside_outside_or_undecided() -> None:
     assert found.within(1.0, 2.0) is False and found.within(-1.0, 0.1) is False
 
 
-def test_modes_of_one_network_are_paired_and_two_recipes_are_not() -> None:
-    """Networks differ by 5 points, the modes by 0.1: only the paired interval resolves it."""
+def test_seeds_are_paired_from_three_on_and_modes_of_one_network_always() -> None:
+    """Networks differ by 5 points, the two sides by 0.1: only the paired interval resolves it."""
     si = {0: 70.0, 1: 75.0, 2: 80.0}
     ag = {0: 70.1, 1: 75.1, 2: 80.12}
-    assert compare(ag, si, same_runs=True).within(0, math.inf) is True
-    assert compare(ag, si, same_runs=False).within(0, math.inf) is None
+    assert compare((ag,), (si,)).within(0, math.inf) is True
+    two = [{seed: side[seed] for seed in (0, 1)} for side in (ag, si)]
+    assert compare(two[:1], two[1:]).kind == "welch"
+    assert compare(two[:1], two[1:], same_runs=True).kind == "paired"
+    shifted = {seed + 3: value for seed, value in si.items()}
+    assert compare((ag,), (shifted,)).kind == "welch"
+    both = compare((ag, si), (si, si))  # a difference of differences, within the seeds of all four
+    assert both.kind == "paired" and both.gain == pytest.approx(0.32 / 3)
+
+
+@given(accuracies, accuracies)
+def test_the_p_value_is_scipys_and_agrees_with_the_interval(a: list[float], b: list[float]) -> None:
+    assume(np.std(a) > 0.01 and np.std(b) > 0.01)
+    found = welch(summarize(a), summarize(b))
+    p = found.p(0, math.inf)
+    assert p == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-6, abs=1e-9)
+    assume(abs(p - 0.05) > 1e-6)
+    assert (found.within(0, math.inf) is not None) == (p < 0.05)
+
+
+def test_a_range_is_judged_at_its_nearest_limit() -> None:
+    gain = welch(Summary(0.4, 0.1, 3), Summary(0.0, 0.1, 3))
+    assert gain.p(-0.5, 0.5) == pytest.approx(gain.p(0.3, math.inf))
+    assert Difference(1.0, None, None, "welch", (1, 1)).p(0, math.inf) is None
+
+
+def test_holm_lowers_the_bar_step_by_step() -> None:
+    assert holm([0.04, 0.01]) == [True, True]  # 0.01 at 0.025, then 0.04 at 0.05
+    assert holm([0.04, 0.03]) == [False, False]  # neither at 0.025
+    assert holm([0.001, 0.02, 0.03]) == [True, True, True] and holm([0.001, 0.026, 0.001]) == [True, True, True]
+    assert holm([0.001, 0.03, 0.04, 0.002]) == [True, False, False, True] and holm([]) == []
+
+
+def test_ranks_and_all_their_orders() -> None:
+    correlation, chance = rank_correlation([1.0, 2.0, 3.0, 4.0], [-5.0, -3.0, -1.0, 2.0])
+    assert correlation == pytest.approx(1.0) and chance == pytest.approx(2 / 24)
 
 
 def test_nothing_to_summarize() -> None:
     with pytest.raises(ValueError, match="at least one value"):
         summarize([])
-    with pytest.raises(ValueError, match="shared seeds"):
-        paired({0: 1.0}, {1: 1.0})
 
 
 scores = arrays.arrays(np.float64, st.tuples(st.integers(1, 3), st.just(12)), elements=st.floats(0, 1))

@@ -4,45 +4,57 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsft.evidence import chapters, tables
+from fsft.evidence import tables
 from fsft.evidence.ledger import load_results
-from fsft.figures import gain_plots
+from fsft.figures import charts, gain_plots
+
+COLUMNS = ["group", "label", "mode", "gain", "low", "high", "seeds", "fitted"]
+ROWS = [
+    ("paper", "ResNet-56", "si", 0.8, 0.4, 1.2, 4, 73.7),
+    ("short", "FSFT", "si", -5.0, np.nan, np.nan, 1, 60.0),
+    ("short", "masks", "si", -1.0, -1.5, -0.5, 3, 60.0),
+    ("long", "FSFT", "ag", 0.5, np.nan, np.nan, 1, np.nan),
+    ("long", "FSFT", "si", 1.0, 0.5, 1.5, 3, 100.0),
+]
 
 
-def texts(fig):
-    return [text.get_text() for ax in fig.axes for text in ax.texts]
+@pytest.fixture
+def gains():
+    return pd.DataFrame(ROWS, columns=COLUMNS)
 
 
-def test_a_forest_sets_ours_beside_the_papers_and_says_what_it_leaves_out():
-    rows = [("paper", "ResNet-56", 0.8, 0.4, 1.2, 0), ("exact", "ResNet-56", 1.1, np.nan, np.nan, 0)]
-    rows += [("reduced", f"S{n}: resnet20", -float(n), -n - 1, 1 - n, 12 - n) for n in range(1, 12)]
-    fig, alt = gain_plots.forest(
-        pd.DataFrame(rows, columns=["side", "label", "gain", "low", "high", "rank"]), "FSFT-SI"
-    )
+def test_a_forest_has_a_row_for_every_setting_and_part(gains):
+    fig, alt = gain_plots.forest(gains)
     shown = [label.get_text() for label in fig.axes[0].get_yticklabels()]
-    assert shown == ["ResNet-56", *(f"S{n}: resnet20" for n in range(4, 12))]  # the lowest ranks, in their order
-    assert "Paper: ResNet-56 +0.80 (interval +0.40 to +1.20)." in alt
-    assert "Ours, the paper's recipe: ResNet-56 +1.10 (one run, no interval)." in alt
-    assert alt.endswith("3 more settings are in the tables.")
+    assert shown == ["ResNet-56", "FSFT", "masks", "FSFT"]
+    assert [text.get_text() for text in fig.axes[0].texts] == ["paper", "short", "long"]
+    assert "paper: ResNet-56, SI +0.80 (+0.40 to +1.20)." in alt
+    assert "long: FSFT, AG +0.50 (no interval); FSFT, SI +1.00 (+0.50 to +1.50)." in alt
 
 
-def test_a_map_has_a_tile_for_every_cell_and_a_frame_where_the_interval_is_clear():
-    columns = ["images", "epochs", "mode", "scale", "gain", "clear", "seeds", "text"]
-    rows = [
-        (100, 10, "si", 1.0, -5.0, False, "1", "-5.00 (one seed each)"),
-        (100, 30, "si", 1.0, 2.0, True, "2, 3", "+2.00 (2 and 3 seeds)"),
-        (500, 10, "si", 1.0, np.nan, False, "", "not run"),
-    ]
-    fig, alt = gain_plots.gain_map(pd.DataFrame(rows, columns=columns))
-    assert sorted(texts(fig)) == ["+2.00\nn = 2, 3", "-5.00\nn = 1", "not run", "not run"]
-    assert [patch.get_linewidth() for patch in fig.axes[0].patches].count(3) == 1
-    assert "100 images per class × 30 epochs +2.00 (2 and 3 seeds); 1 not run." in alt
+def test_a_gain_stands_where_its_baseline_is(gains):
+    fig, alt = gain_plots.gain_by_fit(gains[gains["mode"] == "si"], "paper")
+    assert "FSFT: short, -5.00 at 60 % (no interval); long, +1.00 at 100 % (+0.50 to +1.50)." in alt
+    assert alt.endswith("The paper: ResNet-56 +0.80 between 74 and 100 %.")
+    sides = {text.get_text() for text in fig.axes[0].texts}
+    assert sides == {"ahead of the baseline", "behind the baseline"}
+    low, high = fig.axes[0].get_ylim()
+    assert low == -high and high > 5
+    only_paper = gain_plots.gain_by_fit(gains[gains["group"] == "paper"], "paper")[1]
+    assert "No run of ours yet." in only_paper
 
 
-@pytest.mark.parametrize("mode", ["si", "ag", "sd"])
-def test_the_committed_results_fit_into_their_pictures(mode):
+def test_a_waterfall_leads_from_the_baseline_to_the_whole():
+    steps = {"masks": (-2.0, -3.0, -1.0), "rest": (-1.0, None, None), "all": (-3.0, None, None)}
+    fig, alt = charts.waterfall({"short": (45.0, steps)})
+    assert "short: baseline 45.0 percent; masks -2.00 [-3.00, -1.00], rest -1.00 (no interval), all -3.00" in alt
+    bars = [(bar.get_x(), bar.get_width()) for bar in fig.axes[0].patches]
+    assert bars == [(45.0, -2.0), (43.0, -1.0), (45.0, -3.0)]
+    assert fig.axes[0].get_yticklabels()[0].get_text() == "baseline\n45.0 %"
+
+
+def test_the_committed_results_fit_into_their_pictures():
     """The check is that of the fixture: nothing of a figure is cut."""
-    ledger = load_results()
-    assert len(gain_plots.forest(tables.forest_frame(ledger, mode), mode)[1]) > 100
-    if mode == "si":
-        gain_plots.gain_map(chapters.cells_frame(ledger))
+    found = tables.gains_frame(load_results())
+    assert len(gain_plots.forest(found)[1]) > 100
+    assert len(gain_plots.gain_by_fit(found[found["mode"] == "si"], tables.PAPER)[1]) > 100
