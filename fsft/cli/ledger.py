@@ -74,13 +74,14 @@ def list_runs(options: argparse.Namespace) -> int:
     seconds, belongs = epoch_seconds(ledger), targets()
     counts: dict[tuple[Any, ...], dict[str, int] | None] = {}
     names = dict.fromkeys(name for pattern in options.pattern for name in matching(pattern))
-    runs = []
+    runs, listed = [], set()
     for seed, name, changes in itertools.product(parse_seeds(options.seeds), names, list(grid(options))):
         recipe = changed(recipes[name], changes)
         key = cost_key(recipe)
         missing = all(run.seed != seed for run in ledger.runs(recipe))
-        if options.missing and not missing:
+        if (options.missing and not missing) or (recipe.digest, seed) in listed:  # equal training, another name
             continue
+        listed.add((recipe.digest, seed))
         run = {
             "run": recipe.run_name(seed),
             "recipe": recipe.name,

@@ -52,6 +52,11 @@ def test_the_missing_runs_are_commands_that_train_them(tiny_recipe, capsys):
     assert listed(capsys, "--missing", "--seeds", "3", "--epochs", "1") == []
 
 
+def test_two_names_of_one_training_are_one_run(tiny_recipe, monkeypatch, capsys):
+    monkeypatch.setitem(recipes, "tiny/other", tiny_recipe.reduced(name="tiny/other"))
+    assert [run["recipe"] for run in listed(capsys, "--seeds", "0-1")] == ["tiny/fsft", "tiny/fsft"]
+
+
 def test_targets_are_the_papers_tables_and_claims():
     found = targets()
     of = {name: found[recipes[name].digest] for name in paper.recipe_names}

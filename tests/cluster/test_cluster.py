@@ -28,7 +28,7 @@ TOY = {
     "recipes": ["table1/resnet56/*"],
     "options": [
         *("--seeds", "0-1", "--model", "resnet8", "--block", "basic", "--dataset", "photodigits"),
-        *("--dataset-options", "size=200", "--images-per-class", "20", "--augment", "none"),
+        *("--dataset-options", "size=200", "--images-per-class", "10", "--augment", "none"),
         *("--epochs", str(EPOCHS), "--eval-every", str(EPOCHS), "--batch-size", "10"),
     ],
     "train": ["--device", "cpu", "--precision", "fp32"],
