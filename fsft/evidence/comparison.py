@@ -191,11 +191,6 @@ class Gain:
     fitted: float | None
     runs: tuple[Run, ...]
 
-    @property
-    def exact(self) -> bool:
-        """Whether it is a gain of the paper's own recipe."""
-        return is_exact(self.runs[0])
-
 
 @cache
 def exact_digests() -> frozenset[str]:

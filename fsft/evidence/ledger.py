@@ -54,11 +54,6 @@ class Run:
         same = ("seed", "last", "best", "history", "distance", "device", "seconds")
         return cls(file=file, recipe=recipe, digest=recipe.digest, raw=result, **{name: result[name] for name in same})
 
-    @property
-    def origin(self) -> str:
-        """The name of the paper's recipe that the run's, perhaps reduced, derives from."""
-        return self.recipe.origin or self.recipe.name
-
 
 class Ledger:
     """Runs in the order in which they are given, and the probes of their weights.

@@ -74,22 +74,6 @@ def test_words_for_all_budgets() -> None:
     assert judge(LAGS, Ledger()).verdict == "not run"
 
 
-@pytest.mark.parametrize(
-    ("si_later", "word", "gain"),
-    [((58.0,), "seen", 3.0), ((54.0,), "not seen", -1.0), ((51.2, 51.0, 51.1), "refuted", -4.0)],
-)
-def test_a_trend_is_a_difference_of_differences(si_later: tuple[float, ...], word: str, gain: float) -> None:
-    """From ten epochs (5 behind) to thirty, at 100 images per class."""
-    n = len(si_later)
-    runs = cell(100, 10, (50.0, 50.1, 50.2)[:n], (45.0, 45.2, 45.1)[:n])
-    judged = judge(findings["longer-helps"], ledger_of(*runs))
-    assert judged.verdict == "not run" and judged.strength == "0 of 3 comparisons run"
-    runs += cell(100, 30, (60.0, 60.1, 60.2)[:n], si_later)
-    judged = judge(findings["longer-helps"], ledger_of(*runs))
-    assert judged.verdict == word and len(judged.found) == 1 and len(judged.runs) == 4 * n
-    assert judged.found[0].gain == pytest.approx(gain)
-
-
 def test_the_strength_is_said_plainly() -> None:
     one = cell(100, 10, (50.0,), (45.0,))
     assert judge(LAGS, ledger_of(*one)).strength == "1 of 5 comparisons run, one seed each"
