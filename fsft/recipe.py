@@ -36,7 +36,7 @@ class Recipe:
             images of the fine-grained sets are cut.
         model, block, shortcut: see :func:`fsft.backbone`; a Wide ResNet has ``basic`` blocks and shortcut ``B``, a
             PyramidNet shortcut ``A``.
-        method: a row of :data:`fsft.methods.METHODS`.
+        method: a row of ``fsft.methods.METHODS``.
         augment: on training images, always in this order: ``crop`` (4 black pixels of padding; on the fine-grained
             sets a random part of 8 to 100 % of the image, see :mod:`fsft.datasets.stream`), ``flip``, and after
             normalization ``cutout`` and ``mixup``.
