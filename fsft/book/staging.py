@@ -57,9 +57,7 @@ def stage(root: Path, profile: str) -> Path:
     (target / "notebooks").mkdir()
     repository, commit = _origin(root)
     for name, notebook in notebooks.items():
-        if repository:
-            for cell in notebook.cells:
-                cell.source = SETUP_CALL.sub(rf'\1, repository="{repository}@{commit}")', cell.source)
+        launching(notebook, repository, commit)
         (target / "notebooks" / name).write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     config = staged_config(config, repository, commit)
@@ -76,6 +74,12 @@ def stage(root: Path, profile: str) -> Path:
 def _origin(root: Path) -> tuple[str | None, str]:
     """The repository's address and the commit from which the book is built."""
     return repository_url(root), git_state(root)["commit"] or "main"
+
+
+def launching(notebook: NotebookNode, repository: str | None, commit: str) -> None:
+    """Write into the notebook's setup cell from where the package is to be installed."""
+    for cell in notebook.cells if repository else ():
+        cell.source = SETUP_CALL.sub(rf'\1, repository="{repository}@{commit}")', cell.source)
 
 
 def _executed_now(source: Path, root: Path, profile: str) -> NotebookNode:
