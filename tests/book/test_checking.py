@@ -32,6 +32,9 @@ def test_the_built_pages_are_complete_and_their_own(built):
     page = (pages(built) / "notebooks" / "01_a.html").read_text()
     assert 'alt="A line that rises from 1 to 3 in two steps."' in page
     assert 'class="fsft-table"' in page and "Quick profile" in page
+    href = re.search(r'href="\.\./(_sources/notebooks/01_a\.ipynb)"', page)  # the download button
+    download = (pages(built) / href[1]).read_text()
+    assert "{cite" not in download and '"outputs": []' in download and '"text": [' not in download
     status = (pages(built) / "book" / "status.html").read_text()
     assert "Peak memory (MiB)" in status and STATUS_MARK not in status
     assert "colab" not in page and "github.com" not in page
@@ -98,8 +101,9 @@ def test_with_a_repository_every_link_leads_to_a_file_in_it(tmp_path):
     assert page_problems(root) == []
     page = (root / "_build" / "book" / "_build" / "html" / "notebooks" / "01_a.html").read_text()
     assert "https://colab.research.google.com/github/someone/fsft/blob/main/notebooks/01_a.ipynb" in page
+    download = nbformat.read(root / "_build/book/_build/html/_sources/notebooks/01_a.ipynb", as_version=4)
+    assert f'repository="{URL}@main"' in next(cell.source for cell in download.cells if cell.cell_type == "code")
     (root / "pyproject.toml").write_text('[project.urls]\nRepository = "https://github.com/other/book"\n')
-    assert f'repository="{URL}@main"' in (root / "_build" / "book" / "notebooks" / "01_a.ipynb").read_text()
     assert any("is not https://github.com/other/book" in problem for problem in page_problems(root))
     source.rename(root / "notebooks" / "01_moved.ipynb")
     assert any("not a file of the repository" in problem for problem in page_problems(root))
