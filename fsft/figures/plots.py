@@ -1,7 +1,7 @@
 """One look for every figure and table of the book, with text for readers who do not see them.
 
 A notebook calls `style()` once, draws with matplotlib, and ends a figure cell with `show(fig, alt=...)`.
-The alt text goes into the output's metadata (`fsft_alt`); the book builder moves it to the published image.
+The alt text goes into the output's metadata, where nbconvert looks for it; the book builder moves it to the page.
 Tables are `table(frame, caption=...)`: escaped HTML that scrolls inside its own box on a narrow screen.
 
 Colors are those of Okabe and Ito, which stay apart under the common color-vision deficiencies, and a color
@@ -127,7 +127,7 @@ def show(fig: Figure, alt: str) -> None:
     """Display a figure with its alternative text and close it.
 
     `alt` says in a sentence or two what a reader would see: make it from the data with an f-string. It
-    travels in the output's metadata as `fsft_alt`, and is its plain-text form. Call it last in a cell, once.
+    travels in the image's metadata as `alt`, and is its plain-text form. Call it last in a cell, once.
 
     Raises ValueError when the text is too short to say anything.
     """
@@ -144,7 +144,7 @@ def show(fig: Figure, alt: str) -> None:
     width = round(float(fig.get_figwidth()) * 100)
     _display(
         {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": text},
-        {"fsft_alt": text, "image/png": {"width": width}},
+        {"image/png": {"alt": text, "width": width}},
     )
 
 

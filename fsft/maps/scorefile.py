@@ -43,7 +43,7 @@ def percent(scores: np.ndarray) -> list[int]:
 
 
 def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
-    """All files of `results/maps/` (see :func:`fsft.runtime.record.find_results`); without that folder an empty list.
+    """All files of `maps/` in the results folder (see :func:`fsft.runtime.record.find_results`).
 
     In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
     "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a

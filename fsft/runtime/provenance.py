@@ -140,18 +140,27 @@ def _sent_state(root: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
-def repository_url(root: Path) -> str | None:
-    """The repository's address, `[project.urls] Repository` of `root`'s pyproject.toml, or None while it is not set.
+_ON_GITHUB = re.compile(
+    r"(?:https://(?:[^@/\s]+@)?|(?:ssh://)?git@)github\.com[/:]([\w-]+/[\w.-]+?)(?:\.git)?/?", re.ASCII
+)
 
-    Raises:
-        ValueError: it is not a GitHub address, which the book's launch buttons need.
+
+def repository_url(root: Path) -> str | None:
+    """The address on GitHub, ``https://github.com/owner/name``, of the repository that `root` is a checkout of.
+
+    The one whose GitHub workflow runs in `root`, else git's remote `origin`, else `[project.urls] Repository` of
+    pyproject.toml; None where none of them is on GitHub. A name or token in an address is left out.
     """
-    path = root / "pyproject.toml"
+    candidates, path = [], root / "pyproject.toml"
+    if Path(os.environ.get("GITHUB_WORKSPACE") or "-").resolve() == root.resolve():
+        candidates.append("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ))
+    if (root / ".git").exists():
+        origin = ["git", "-C", str(root), "config", "remote.origin.url"]
+        candidates.append(subprocess.run(origin, capture_output=True, text=True, check=False).stdout.strip())
     project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}) if path.is_file() else {}
-    url = str(project.get("urls", {}).get("Repository", "")).rstrip("/").removesuffix(".git")
-    if url and not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", url, re.ASCII):
-        raise ValueError(f"Repository in pyproject.toml must be like https://github.com/owner/name, found {url!r}")
-    return url or None
+    candidates.append(str(project.get("urls", {}).get("Repository", "")))
+    found = (_ON_GITHUB.fullmatch(candidate) for candidate in candidates)
+    return next((f"https://github.com/{address[1]}" for address in found if address), None)
 
 
 def peak_memory_mib(device: torch.device) -> float:

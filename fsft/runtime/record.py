@@ -21,17 +21,25 @@ GUARDS = ("digest", "checksums")
 Result = dict[str, Any]
 
 
-def find_results(directory: str | Path | None = None) -> Path:
-    """The results folder, which need not exist.
+SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # in an installed package: results/, benchmarks/results/
 
-    The argument, else the environment variable FSFT_RESULTS, else the first `results/` that lies beside a
-    `_toc.yml` in the working directory or above it, else `results` in the working directory.
+
+def find_results(directory: str | Path | None = None) -> Path:
+    """The results folder.
+
+    The argument, which need not exist; else the environment variable FSFT_RESULTS; else the first `results/` that lies
+    beside a `_toc.yml` in the working directory or above it; else the one that came with the package.
+
+    Raises:
+        ValueError: there is none. Nothing that reads runs may take a missing ledger for an empty one.
     """
     if directory is not None:
         return Path(directory)
-    if os.environ.get("FSFT_RESULTS"):
-        return Path(os.environ["FSFT_RESULTS"])
-    return in_checkout("results") or Path.cwd() / "results"
+    beside = SHIPPED if SHIPPED.is_dir() else SHIPPED.parents[1]  # an editable installation is a checkout
+    found = Path(os.environ.get("FSFT_RESULTS") or in_checkout("results") or beside / "results")
+    if not found.is_dir():
+        raise ValueError(f"expected the runs' results in {found}, found no such folder: let FSFT_RESULTS name it")
+    return found
 
 
 def read_result(path: str | Path) -> Result:
