@@ -163,6 +163,12 @@ def _add_localize(commands: Any) -> None:
     command.add_argument(
         "--images", type=int, metavar="N", help="score about N test images, evenly chosen (default: all)"
     )
+    command.add_argument(
+        "--gallery",
+        type=int,
+        metavar="N",
+        help="in place of scores, write N test images with their maps into results/galleries/",
+    )
     command.set_defaults(command=localize_run)
 
 
@@ -312,18 +318,15 @@ def sweep_recipes(options: argparse.Namespace) -> int:
 
 
 def localize_run(options: argparse.Namespace) -> int:
+    from fsft.maps.gallery import write_gallery
     from fsft.maps.localize import localize
 
     recipe = named_recipe(options.recipe)
-    found = localize(
-        recipe,
-        options.seed,
-        data_dir=options.data_dir,
-        runs_dir=options.runs_dir,
-        results_dir=options.results_dir,
-        images=options.images,
-        device=options.device,
-    )
+    where = {name: getattr(options, name) for name in ("data_dir", "runs_dir", "results_dir", "device")}
+    if options.gallery is not None:
+        print(f"gallery: {write_gallery(recipe, options.seed, images=options.gallery, **where)}")
+        return 0
+    found = localize(recipe, options.seed, images=options.images, **where)
     print(f"{recipe.name}, seed {options.seed}: {found['region']} and maps, mean over images in percent")
     for kind, scores in found["scores"].items():
         means = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in scores.items())

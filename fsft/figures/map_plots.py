@@ -17,8 +17,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fsft.catalog import recipes
+from fsft.evidence.ledger import load_results
 from fsft.figures import plots
 from fsft.maps.cam import quadrant_shares
+from fsft.maps.gallery import load_galleries
 
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 MAP_CMAP = "inferno"  # dark where nothing is, in order for every kind of color vision and in grey
@@ -79,13 +82,37 @@ def gallery(
             ax.set_xlabel(f"max {values[row].max():.3g}", fontsize=letters)
             if regions is not None:
                 ax.contour(regions[row], levels=[0.5], colors="white", linewidths=1.2)
-            where.append(f"{name} {values[row].max():.3g} in the {_peak(values[row])}")
+            where.append(f"{' '.join(name.split())} {values[row].max():.3g} in the {_peak(values[row])}")
         parts.append(f"image {row + 1} ({label}): " + ", ".join(where))
     for ax, title in zip(axes[0], ("image", *maps), strict=True):
         ax.set_title(title, fontsize=letters)
     _color_bar(fig, axes, high, unit)
     alt = "Class activation maps of the same images, largest value and its quadrant: " + "; ".join(parts) + "."
     return fig, alt + ("" if regions is None else " The object is outlined.")
+
+
+def of_runs(networks: Mapping[str, tuple[str, str]], rows: slice) -> tuple[Figure, str, str]:
+    """Real images with the maps of finished runs, from `results/galleries/`: figure, alt text, and whose maps they are.
+
+    Args:
+        networks: for each column's title a recipe's name and the kind of its maps, such as "si".
+        rows: which images of the galleries; all runs show the same ones.
+    """
+    shown, ledger = load_galleries(), load_results()
+    first, *others = (shown[name] for name, _ in networks.values())
+    if any(other["images"] != first["images"] for other in others):
+        raise ValueError("expected galleries of the same test images, found others: write them with the same number")
+    maps = {title: shown[name]["maps"][kind][rows] for title, (name, kind) in networks.items()}
+    labels = [name.replace("_", "\n") for name in first["classes"][rows]]
+    fig, alt = gallery(first["pixels"][rows], maps, labels, unit="CAM, in units of the score")
+    runs = [(title, *ledger.runs(recipes[name]), kind) for title, (name, kind) in networks.items()]
+    said = [
+        f"{' '.join(title.split())}, run {run.file.removesuffix('.json')}, right on "
+        f"{run.last[kind.partition(',')[0]]:.1f} % of the test images"
+        for title, run, *_, kind in runs
+    ]
+    numbers = ", ".join(map(str, first["images"][rows]))
+    return fig, alt, f"Maps of finished runs: {'; '.join(said)}. Test images {numbers}, evenly chosen."
 
 
 def mean_maps(

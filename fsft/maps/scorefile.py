@@ -34,7 +34,7 @@ def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
     if problems:
         raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}")
     plain["digest"] = canonical_digest(plain)
-    write_atomically(path, f"{{\n{_lines(plain)}\n}}\n".encode())
+    write_atomically(path, f"{{\n{lines(plain)}\n}}\n".encode())
 
 
 def percent(scores: np.ndarray) -> list[int]:
@@ -119,12 +119,12 @@ _FIELDS: dict[str, tuple[str, Any]] = {
 }
 
 
-def _lines(content: Mapping[str, Any]) -> str:
+def lines(content: Mapping[str, Any]) -> str:
     """The members of a JSON object, one a line; those of ``scores`` have a line each, too."""
-    lines = []
+    members = []
     for key, value in content.items():
         text = (
-            f"{{\n{_lines(value)}\n}}" if key == "scores" else json.dumps(value, separators=(",", ":"), allow_nan=False)
+            f"{{\n{lines(value)}\n}}" if key == "scores" else json.dumps(value, separators=(",", ":"), allow_nan=False)
         )
-        lines.append(f" {json.dumps(key)}: {text}")
-    return ",\n".join(lines)
+        members.append(f" {json.dumps(key)}: {text}")
+    return ",\n".join(members)
