@@ -16,7 +16,7 @@ import numpy as np
 
 from fsft.runtime.files import write_atomically
 from fsft.runtime.record import canonical_digest, check_digest, check_name, find_results, parse
-from fsft.runtime.schema import check_fields
+from fsft.runtime.schema import FILLED, TEXT, WHOLE, Rule, check_fields
 
 SCHEMA = 1
 FOLDER = "maps"
@@ -108,14 +108,12 @@ def _check_arrays(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"field correct.{mode}: expected {images} digits 0 or 1"
 
 
-_TEXT = ("text", lambda value: isinstance(value, str) and bool(value))
-_OBJECT = ("an object", lambda value: isinstance(value, dict) and bool(value))
-_FIELDS: dict[str, tuple[str, Any]] = {
+_FIELDS: dict[str, Rule] = {
     "schema": (f"the number {SCHEMA}", lambda value: value == SCHEMA),
-    **dict.fromkeys(("recipe_name", "slug", "weights_sha256", "finished"), _TEXT),
-    "seed": ("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
+    **dict.fromkeys(("recipe_name", "slug", "weights_sha256", "finished"), TEXT),
+    "seed": WHOLE,
     "region": ("'mask' or 'box'", lambda value: value in ("mask", "box")),
-    **dict.fromkeys(("data", "scores", "correct", "sanity", "versions", "device", "git"), _OBJECT),
+    **dict.fromkeys(("data", "scores", "correct", "sanity", "versions", "device", "git"), FILLED),
 }
 
 
