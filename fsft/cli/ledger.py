@@ -75,7 +75,11 @@ def add_evaluate(commands: Any) -> None:
 
 
 def matching(pattern: str) -> list[str]:
-    """Names of the recipes that fit a shell pattern; ValueError when none does."""
+    """Names of the recipes that fit a shell pattern.
+
+    Raises:
+        ValueError: none does.
+    """
     names = fnmatch.filter(recipes, pattern)
     if not names:
         raise ValueError(f"expected a pattern that fits some recipe, found {pattern!r}; 'fsft recipes' lists all")

@@ -46,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _exit_status(error)
         if status is None:
             raise
-        said = str(error) or "the memory is full: close other programs, or take less at a time"
-        print(f"fsft: {said}", file=sys.stderr)
+        print(
+            f"fsft: {str(error) or 'the memory is full: close other programs, or take less at a time'}", file=sys.stderr
+        )
         return status
 
 
@@ -58,13 +59,19 @@ def _exit_status(error: Exception) -> int | None:
     from fsft.runtime.checkpoint import DamagedFileError
     from fsft.runtime.files import FolderLockedError
 
+    if isinstance(error, DataError):
+        return BAD_DATA
+    if isinstance(error, FolderLockedError):
+        return IN_USE
     if isinstance(error, TrainingStoppedError):
         return SIGNALED + error.signal_number
-    # The first kind that fits. An OSError is a folder that cannot be written, an ImportError a package that is missing.
-    kinds: dict[Any, int] = {DataError: BAD_DATA, FolderLockedError: IN_USE, TrainingDivergedError: FAILED}
-    kinds |= {DamagedFileError: FAILED, ValueError: BAD_ARGUMENTS, FileNotFoundError: BAD_ARGUMENTS}
-    kinds |= dict.fromkeys((OSError, ImportError, MemoryError), FAILED)
-    return next((status for kind, status in kinds.items() if isinstance(error, kind)), None)
+    if isinstance(error, TrainingDivergedError | DamagedFileError):
+        return FAILED
+    if isinstance(error, ValueError | FileNotFoundError):
+        return BAD_ARGUMENTS
+    if isinstance(error, OSError | ImportError | MemoryError):  # a folder that cannot be written, a missing package
+        return FAILED
+    return None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -144,8 +151,8 @@ def _add_localize(commands: Any) -> None:
 
 
 def _add_data(commands: Any) -> None:
-    command = commands.add_parser("data", help="check, unpack or download data sets")
-    command.add_argument("action", choices=("check", "unpack", "download"))
+    command = commands.add_parser("data", help="check or download data sets")
+    command.add_argument("action", choices=("check", "download"))
     command.add_argument("name", help="such as cifar100, tiny-imagenet, cub200, imagefolder:PATH")
     add_folders(command, "data")
     command.add_argument("--strict", action="store_true", help="refuse files in class folders that are not read")
@@ -224,7 +231,11 @@ def changed_recipe(options: argparse.Namespace) -> Recipe:
 
 
 def named_recipe(name: str) -> Recipe:
-    """The recipe of that name; ValueError when there is none."""
+    """The recipe of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
     if name not in recipes:
         raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}")
     return recipes[name]
@@ -277,7 +288,7 @@ def localize_run(options: argparse.Namespace) -> int:
 
 
 def handle_data(options: argparse.Namespace) -> int:
-    from fsft.datasets.registry import DataError, check_dataset, download_cifar100, unpack
+    from fsft.datasets.registry import DataError, check_dataset, download_cifar100
 
     if options.action == "download":
         if options.name != "cifar100":
@@ -285,8 +296,6 @@ def handle_data(options: argparse.Namespace) -> int:
                 f"only cifar100 can be downloaded, found {options.name!r}; 'fsft data check' says how to get the others"
             )
         download_cifar100(options.data_dir)
-    if options.action == "unpack":
-        unpack(options.name, options.data_dir)
     print(check_dataset(options.name, options.data_dir, strict=options.strict))
     return 0
 
