@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from fsft.datasets import tiny_imagenet
-from fsft.datasets.cifar import cifar100, find_source
+from fsft.datasets.cifar import cifar100, download_cifar100, find_source
 from fsft.datasets.fine_grained import CARS, CUB, DOGS, cub200, stanford_cars, stanford_dogs
 from fsft.datasets.imagefiles import image_folder
 from fsft.datasets.photodigits import photodigits
-from fsft.datasets.reading import problem
+from fsft.datasets.reading import DataError, problem
 from fsft.datasets.sets import IMAGE_SIZE, FileSet, ImageSet, channel_statistics
 from fsft.runtime.files import in_checkout
 
-__all__ = [
-    *("DataError", "FileSet", "ImageSet", "channel_statistics"),
-    *("check_dataset", "download_cifar100", "load_dataset", "load_split"),
-]
+__all__ = ["DataError", "FileSet", "ImageSet", "channel_statistics"]
+__all__ += ["check_dataset", "download_cifar100", "load_dataset", "load_split"]
 
 SPLITS = ("train", "test")
 OPTIONS: dict[str, tuple[str, ...]] = {
