@@ -15,7 +15,6 @@ from PIL import Image
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP")
 LIST_BYTES = 16_000_000  # annotations and lists of files
 IMAGE_BYTES = 256_000_000
-ARCHIVE_BYTES = 2_000_000_000  # no official archive is larger; to hash a terabyte would take an hour
 PIXELS = 50_000_000
 # The shorter side becomes the network's: an image of 400,000 x 1 pixels would be enlarged to millions of columns.
 ELONGATION = 100

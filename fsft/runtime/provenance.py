@@ -12,11 +12,13 @@ import resource
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from fsft.runtime.record import leaves
 
 
 def environment(device: torch.device, together: int = 1) -> dict[str, Any]:
@@ -34,14 +36,10 @@ def begin_stretch(stretches: list[dict[str, Any]], here: dict[str, Any], place: 
     """Note in a run's ``stretches`` that it begins or goes on at ``place`` under the conditions ``here``.
 
     A stretch is the part of a run that was computed under one set of conditions, with the seconds it took and where it
-    begins and ends: [epochs done, steps done of the next].
-
-    Returns:
-        What is not as it was in the stretch before, in words.
+    begins and ends: [epochs done, steps done of the next]. What is not as it was before is returned, in words.
     """
-    before = stretches[-1] if stretches else None
-    changed = [] if before is None else changes({key: before[key] for key in here}, here)
-    if changed or before is None:
+    changed = changes({key: stretches[-1][key] for key in here}, here) if stretches else []
+    if changed or not stretches:
         stretches.append({**here, "begin": place, "end": place, "seconds": 0.0})
     return changed
 
@@ -55,20 +53,9 @@ def one_machine(stretches: list[dict[str, Any]]) -> bool:
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where two environments differ, in words: ``threads 2, now 1``."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
-    return [
-        f"{name} {old.get(name)}, now {new.get(name)}"
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
-
-
-def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name} {inner}", item) for inner, item in value.items())
-        else:
-            yield name, value
+    old, new = dict(leaves(before)), dict(leaves(now))
+    pairs = {name: (old.get(name), new.get(name)) for name in (*old, *new)}
+    return [f"{name.replace('.', ' ')} {a}, now {b}" for name, (a, b) in pairs.items() if a != b]
 
 
 def _version(package: str) -> str | None:
@@ -87,18 +74,10 @@ def device_record(device: torch.device, together: int = 1) -> dict[str, Any]:
     jobs = int(os.environ.get("FSFT_JOBS", "1")) * together
     shared = {"jobs": jobs} if jobs > 1 else {}
     if device.type == "cuda":
-        return shared | {
-            "type": "cuda",
-            "name": torch.cuda.get_device_name(device),
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
-        }
-    return shared | {
-        "type": device.type,
-        "name": _processor_name(),
-        "cores": os.cpu_count(),
-        "isa": torch.backends.cpu.get_cpu_capability(),
-    }
+        name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
+        return shared | {"type": "cuda", "name": name, "cuda": torch.version.cuda, "cudnn": cudnn}
+    name, isa = _processor_name(), torch.backends.cpu.get_cpu_capability()
+    return shared | {"type": device.type, "name": name, "cores": os.cpu_count(), "isa": isa}
 
 
 def _processor_name() -> str:
@@ -119,9 +98,8 @@ def git_state(root: Path | None = None) -> dict[str, Any]:
     root = root or Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():

@@ -43,12 +43,7 @@ def find_results(directory: str | Path | None = None) -> Path:
 
 
 def read_result(path: str | Path) -> Result:
-    """One result file.
-
-    Raises:
-        ValueError: it is not a result, is named after another run, or was altered; the message names file and
-            field.
-    """
+    """One result file; ValueError, naming file and field, when it is none, is another run's, or was altered."""
     path = Path(path)
     result = parse(path)
     problems = [*check_schema(result)] or [*check_name(path, result), *check_digest(result)]
@@ -58,12 +53,9 @@ def read_result(path: str | Path) -> Result:
 
 
 def write_result(path: str | Path, result: Mapping[str, Any]) -> Result:
-    """Write a finished run's result whole or not at all, and return what was written.
+    """Write a finished run's result whole or not at all, and return what was written: with `checksums` and `digest`.
 
-    `checksums` (a short hash of each field) and `digest` (SHA-256 of all the rest) are added.
-
-    Raises:
-        ValueError: the result breaks the schema, or the file name belongs to another run; nothing is written.
+    ValueError, and nothing is written, when the result breaks the schema, or the file name belongs to another run.
     """
     path = Path(path)
     content = {key: value for key, value in result.items() if key not in GUARDS}
@@ -110,7 +102,6 @@ def canonical_json(content: Any, sort_keys: bool = True) -> str:
 
 
 def _scalar(value: Any) -> Any:
-    """A NumPy or torch scalar as a Python number, for JSON."""
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"a result holds JSON values only, found {type(value).__name__}")
@@ -162,8 +153,6 @@ def check_digest(result: Mapping[str, Any]) -> list[str]:
 
 def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """For each mode the evaluated epoch (from 1, the earliest of equals) of the highest test accuracy."""
-    best, tested = {}, [entry for entry in history if "test" in entry]
-    for mode in tested[-1]["test"]:
-        entry = max(tested, key=lambda entry: entry["test"][mode])
-        best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
-    return best
+    tested = [entry for entry in history if "test" in entry]
+    best = {mode: max(tested, key=lambda entry: entry["test"][mode]) for mode in tested[-1]["test"]}
+    return {mode: {"epoch": entry["epoch"], "accuracy": entry["test"][mode]} for mode, entry in best.items()}

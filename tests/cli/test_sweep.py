@@ -139,13 +139,6 @@ def test_runs_share_the_cores_and_say_so(job, monkeypatch):
     assert given == [["2", "4"]] * 2 + [["1", None]] + [["1", "3"]] * 2
 
 
-def test_the_estimate_counts_from_where_the_log_is(job):
-    half = job(0)
-    half.folder.mkdir()
-    half.log.write_text("epoch 2/3, loss 1.0\n")
-    assert job(0).epochs_done == 2
-
-
 @pytest.mark.parametrize(
     ("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("5", [5]), ("0,2", [0, 2]), ("1-2,2,9", [1, 2, 9])]
 )
