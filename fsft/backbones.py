@@ -315,7 +315,7 @@ def _three_stages(
         stage = nn.Sequential()
         for place, width in enumerate(of_stage):
             stage.append(block(channels, width, stride=2 if number > 1 and place == 0 else 1))
-            channels = width * stage[-1].expansion  # type: ignore[operator]
+            channels = width * int(stage[-1].expansion)  # type: ignore[arg-type]
         network.add_module(f"layer{number}", stage)
     if final_norm:
         stage.extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])

@@ -345,7 +345,10 @@ _BASELINE, _SI, _SI5 = ("baseline", 1.0, "baseline"), ("fsft", 1.0, "si"), ("fsf
 
 def _over_budgets(*sides: _Part) -> tuple[Contrast, ...]:
     """The same comparison at every budget of the map."""
-    return tuple(versus(*(Quantity(map_recipe(*budget, *part), mode) for *part, mode in sides)) for budget in BUDGETS)
+    return tuple(
+        versus(*(Quantity(map_recipe(*budget, method, scale), mode) for method, scale, mode in sides))
+        for budget in BUDGETS
+    )
 
 
 def _betas(*sides: float) -> Contrast:

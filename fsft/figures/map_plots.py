@@ -7,6 +7,7 @@ because a map stretched to its own maximum looks as strong as any other; the max
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,12 +96,11 @@ def of_runs(networks: Mapping[str, tuple[str, str]], rows: slice) -> tuple[Figur
     maps = {title: shown[name]["maps"][kind][rows] for title, (name, kind) in networks.items()}
     labels = [name.replace("_", "\n") for name in first["classes"][rows]]
     fig, alt = gallery(first["pixels"][rows], maps, labels, unit="CAM, in units of the score")
-    runs = [(title, *ledger.runs(recipes[name]), kind) for title, (name, kind) in networks.items()]
-    said = [
-        f"{' '.join(title.split())}, run {run.file.removesuffix('.json')}, right on "
-        f"{run.last[kind.partition(',')[0]]:.1f} % of the test images"
-        for title, run, *_, kind in runs
-    ]
+    said = []
+    for title, (name, kind) in networks.items():
+        run = ledger.runs(recipes[name])[0]
+        right = run.last[kind.partition(",")[0]]
+        said.append(f"{' '.join(title.split())}, run {Path(run.file).stem}, right on {right:.1f} % of the test images")
     numbers = ", ".join(map(str, first["images"][rows]))
     return fig, alt, f"Maps of finished runs: {'; '.join(said)}. Test images {numbers}, evenly chosen."
 

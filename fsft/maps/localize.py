@@ -56,7 +56,9 @@ def localize(
     stem = recipe.run_name(seed)
     path = Path(results_dir) / FOLDER / f"{stem}.json"
     if images is not None and path.exists():
-        raise ValueError(f"expected no scores yet, found {path}, perhaps of more images: move it away first")
+        raise ValueError(
+            f"expected no scores yet, found {path}, perhaps of more than {images} images: move it away first"
+        )
     run, train_set, test_set = finished(recipe, seed, data_dir, runs_dir, results_dir, device)
     assert isinstance(run.model, PlainNet | JointNet)
     writable_folder(path.parent)
