@@ -1,7 +1,5 @@
 """Scores the maps of a finished run on its test images: what ``fsft localize`` does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +58,8 @@ def localize(
         raise FileNotFoundError(f"expected a finished run, found no {result_path}; train it with 'fsft train'")
     path = Path(results_dir) / FOLDER / f"{stem}.json"
     if images is not None and path.exists():
-        raise ValueError(f"expected no scores yet, found {path}, perhaps of more images: move it away first")
+        found = f"{path}, perhaps of more than {images} images"
+        raise ValueError(f"expected no scores yet, found {found}: move it away first")
     writable_folder(path.parent)
     run = load_run(result_path, Path(runs_dir) / stem, device)
     assert isinstance(run.model, PlainNet | JointNet)
