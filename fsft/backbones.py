@@ -8,8 +8,6 @@ and "PyramidNet-110-270" two more; the paper does not say which it used, so ``bl
 ResNets are torchvision's.
 """
 
-from __future__ import annotations
-
 import re
 from collections import OrderedDict
 from collections.abc import Callable

@@ -4,8 +4,6 @@ The draws of an epoch are tables with one row for each step. They lie on the dev
 a step finds its row without the host, so that one recording of a step serves for all (:mod:`fsft.runtime.graphs`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Mapping
 from typing import NamedTuple
 

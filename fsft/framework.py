@@ -5,8 +5,6 @@ joint class ``y * M + j`` that is scored. A transform of the input with R versio
 M becomes R * M, and view j of the image is ``version * M + mask``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple

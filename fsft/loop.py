@@ -4,8 +4,6 @@ The order of the images and every random draw are a pure function of (seed, epoc
 killed at any moment goes on from its last checkpoint to the same bits, on the same kind of machine.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import signal

@@ -4,8 +4,6 @@ A transform t_j multiplies a feature map with a binary mask M_j. The paper uses 
 quadrant, and M_0 = 1, the untouched map. With M = T + 1 masks, N classes become M * N joint classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

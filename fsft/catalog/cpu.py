@@ -1,7 +1,5 @@
 """Reduced recipes that a CPU trains in minutes or hours; each knows its distance from the paper's."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

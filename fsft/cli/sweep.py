@@ -4,8 +4,6 @@ The result files are the only record of what is done, so a sweep can be killed a
 folder, and a cluster's own scheduler can run the same ``fsft train`` commands instead.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

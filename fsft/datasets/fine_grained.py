@@ -4,8 +4,6 @@ Dogs (Khosla et al., 2011) and Stanford Cars (Krause et al., 2013).
 The Stanford lists are MATLAB files, which ``scipy`` reads without running anything in them.
 """
 
-from __future__ import annotations
-
 import io
 import zlib
 from pathlib import Path

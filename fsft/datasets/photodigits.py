@@ -10,8 +10,6 @@ All arithmetic is on integers and all draws are raw PCG64 output, so the bytes d
 data set's fingerprint tells.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ whose images are decoded when they are needed. Whatever is wrong with the data r
 the path, what was expected, what was found, what to do.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Easier versions of a data set, for the minutes of the course's short profiles; every page that uses them says so."""
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F
 

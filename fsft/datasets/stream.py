@@ -8,8 +8,6 @@ An image's random draws depend on (seed, epoch, image) alone: neither on the wor
 there are, nor on whether the run was interrupted.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -3,8 +3,6 @@
 The official test set has no labels, so the paper and this package test on the validation images.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from pathlib import Path

@@ -7,8 +7,6 @@ level that Holm's correction over the comparisons of all findings leaves it. Pro
 see `fsft.evidence.verdicts`.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass, replace

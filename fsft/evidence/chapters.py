@@ -2,8 +2,6 @@
 maps' scores of chapter 11, gains by budget and the weight beta of chapter 13. What has not run says so.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Only runs of the paper's own recipe are set against a printed number. Every othe
 with the runs that had the same budget (equal recipes but for the method), and its words say so.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cache

@@ -4,8 +4,6 @@ Networks on the device ``meta`` have shapes but no numbers, so a ResNet-110 at t
 seconds, without a GPU and without gigabytes, to the last byte, and with the same result on every machine.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

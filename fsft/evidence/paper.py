@@ -9,8 +9,6 @@ One training setting has one recipe name, wherever the paper prints it: the firs
 "Baseline" and "Ours" of Table 5, and the point beta = 1 of Figure 4 all belong to `table1/resnet110/...`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Every function on a ledger returns a data frame for `fsft.figures.plots.table`, 
 cited as R1, R2, ... in the order of their files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby

@@ -9,8 +9,6 @@ The name is that of a claim or of a finding of ours (`fsft.evidence.assertions`)
 (`fsft.evidence.paper`), after its kind; a pattern binds all that it fits. In code, `assert_verdict` does the same.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re

@@ -1,7 +1,5 @@
 """Figures of chapter 5: the blocks of the five architectures, their widths, and who explains the paper's memory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

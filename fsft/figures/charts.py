@@ -1,7 +1,5 @@
 """Charts of trained networks for chapters 3 to 6: votes, views, confusions, changes per class, curves in panels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Figures of chapter 12: where a step's cost lies, what the paper's memory column fits, and how cost grows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -4,8 +4,6 @@ They only draw what they are given. A dropped region is hatched instead of dark,
 activation.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

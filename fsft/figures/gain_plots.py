@@ -3,8 +3,6 @@
 They take frames, and know no ledger.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -8,8 +8,6 @@ network that sees next to nothing look as sure as one that sees a lot. Only on t
 different networks be compared.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
 from collections.abc import Iterator

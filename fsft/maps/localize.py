@@ -1,7 +1,5 @@
 """Scores the maps of a finished run on its test images: what ``fsft localize`` does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path

@@ -5,8 +5,6 @@ alone, without the data and the weights. It belongs to the result `results/<slug
 weights and the fingerprint of the test set.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial

@@ -10,8 +10,6 @@ All scores look at the positive part of a map, and at its shape alone: multiplyi
 nothing. A map that is nowhere positive says nothing about the place, and is scored as the uniform map.
 """
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

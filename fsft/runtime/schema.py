@@ -1,7 +1,5 @@
 """What a result file must hold, field by field, and sentences about what it lacks."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
