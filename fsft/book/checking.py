@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 from fsft.book import BookError
 from fsft.book.executing import declared_parameters
-from fsft.book.staging import SETUP_CALL, staging_folder, toc_pages
+from fsft.book.staging import NO_REPOSITORY, staging_folder, toc_pages
 from fsft.runtime.provenance import repository_url
 
 _ALT_WORDS = 3
@@ -30,7 +30,7 @@ def source_problems(root: Path) -> list[str]:
         found = list(notebook_problems(notebook))
         if f"notebooks/{path.stem}" not in pages:
             found.append("it is not in _toc.yml")
-        setups.add(SETUP_CALL.sub("", next((cell.source for cell in notebook.cells if cell.cell_type == "code"), "")))
+        setups |= {cell.source.rpartition("\n")[0] for cell in notebook.cells if NO_REPOSITORY in cell.source}
         if len(setups) > 1:
             found.append("its setup cell is not that of the chapters before, but for its last line: copy it from there")
         problems += [f"notebooks/{path.name}: {text}" for text in found]
@@ -48,7 +48,7 @@ def notebook_problems(notebook: NotebookNode) -> Iterator[str]:
     if not notebook.cells[0].source.startswith("# "):
         yield "the first cell must start with the title, '# ...'"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if not code or not SETUP_CALL.search(code[0].source):
+    if not code or not code[0].source.endswith(f"{NO_REPOSITORY})"):
         yield "the first code cell must be the setup cell, without a repository's address: copy that of chapter 1"
     if any(cell.outputs or cell.execution_count for cell in code):
         yield "outputs and execution counts do not belong into git: clear them"
@@ -139,10 +139,8 @@ def _button_problems(page: Path, name: str, root: Path) -> Iterator[str]:
     buttons = _soup(page).select(".dropdown-launch-buttons a, .dropdown-source-buttons a, .header-article a.btn[href]")
     addresses = [str(element.get("href", "")) for element in buttons]
     for address in (address for address in addresses if address.startswith("http")):
-        if repository is None:
-            yield f"a button leads to {address}, but this repository has no address on GitHub"
-        elif repository.removeprefix("https://github.com/") not in address:
-            yield f"a button leads to {address}, which is not {repository}"
+        if not repository or repository.removeprefix("https://github.com/") not in address:
+            yield f"a button leads to {address}, which is not {repository or 'expected without an address on GitHub'}"
         path = re.search(r"/blob/[^/]+/([^?]+)", address)
         if path and not (root / unquote(path[1])).is_file():
             yield f"a button leads to {address}, which is not a file of the repository"

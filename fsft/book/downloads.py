@@ -25,13 +25,13 @@ _LINK = re.compile(r"\[([^\]]+)\]\(([\w./-]+\.(?:ipynb|md)(?:#[^)\s]*)?)\)")
 _MYST = re.compile(r"^(`{3,}|:{3,})\{.*|(?<!`)\{[a-z:]+\}`[^`]+`", re.MULTILINE)
 
 
-def clean(published: NotebookNode, bibliography: Path, files: str | None) -> NotebookNode:
+def clean(published: NotebookNode, bibliography: Path, repository: str | None) -> NotebookNode:
     """A published notebook as a reader runs it: without outputs and the banner about them, in plain Markdown.
 
     Args:
         published: what :func:`fsft.book.publishing.published` made; its parameters have the execution's values.
         bibliography: a BibTeX file with all that is cited.
-        files: the address that the repository's files are below; None turns links to them into text.
+        repository: its address on GitHub, for links to its files; without one they become text.
 
     Raises:
         BookError: the text cites or uses what has no form in plain Markdown.
@@ -45,7 +45,7 @@ def clean(published: NotebookNode, bibliography: Path, files: str | None) -> Not
     cells = []
     for cell in (NotebookNode(cell) for cell in published.cells if cell["id"] != "banner"):
         if cell.cell_type == "markdown":
-            cell.source = _plain(cell.source, references, files)
+            cell.source = _plain(cell.source, references, repository)
         else:
             cell.update(outputs=[], execution_count=None)
             cell.metadata = NotebookNode({name: value for name, value in cell.metadata.items() if name != "mystnb"})
@@ -58,35 +58,34 @@ def _keys(text: str) -> list[str]:
     return [key.strip() for key in text.split(",")]
 
 
-def _authors(entry: Entry) -> str:
+def _named(entry: Entry) -> tuple[str, str]:
+    """Authors and year."""
     names = [" ".join(map(str, person.rich_last_names)) for person in entry.persons["author"]]
-    return f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+    return f"{names[0]} et al." if len(names) > 2 else " and ".join(names), entry.fields["year"]
 
 
-def _plain(text: str, references: BibliographyData, files: str | None) -> str:
+def _plain(text: str, references: BibliographyData, repository: str | None) -> str:
     def citation(match: re.Match[str]) -> str:
-        named = [
-            (_authors(entry), entry.fields["year"]) for entry in map(references.entries.__getitem__, _keys(match[2]))
-        ]
+        named = [_named(references.entries[key]) for key in _keys(match[2])]
         if match[1]:
             return "; ".join(f"{authors} ({year})" for authors, year in named)
-        return f"({'; '.join(', '.join(pair) for pair in named)})"
+        return f"({'; '.join(map(', '.join, named))})"
 
     def directive(match: re.Match[str]) -> str:
         _, name, title, body = match.groups()
-        body = body.strip("\n")
         if name == "dropdown":
-            return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
+            return f"<details>\n<summary>{title}</summary>\n\n{body.strip()}\n\n</details>"
         if name == "bibliography":
             entries = Style().format_bibliography(references, list(references.entries))
             return "\n\n".join(entry.text.render(Backend()).replace("\n", " ") for entry in entries)
         if name in ADMONITIONS:
-            lines = [f"**{title or name.title()}**", "", *body.split("\n")]
+            lines = [f"**{title or name.title()}**", "", *body.strip().split("\n")]
             return "\n".join(f"> {line}".rstrip() for line in lines)
         return match[0]
 
     def link(match: re.Match[str]) -> str:
-        return f"[{match[1]}]({files}/{posixpath.normpath(f'notebooks/{match[2]}')})" if files else match[1]
+        path = posixpath.normpath(f"notebooks/{match[2]}")
+        return f"[{match[1]}]({repository}/blob/HEAD/{path})" if repository else match[1]
 
     text = _LINK.sub(link, _DIRECTIVE.sub(directive, _CITATION.sub(citation, _COMMENT.sub("", text))))
     if left := _MYST.search(text):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from fsft.book.downloads import clean
 from fsft.book.executing import current, executed_folder
 from fsft.runtime.provenance import git_state, repository_url
 
-SETUP_CALL = re.compile(r"(?m)^(install_missing\(.*), repository=\"\"\)\Z")  # the last line of a setup cell
+NO_REPOSITORY = 'repository=""'  # in the last line of a setup cell
 STATUS_MARK = "<!-- fsft:status -->"
 
 
@@ -55,7 +54,7 @@ def stage(root: Path, profile: str) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "book", target / "book")
     (target / "notebooks").mkdir()
-    repository, commit = _origin(root)
+    repository, commit = repository_url(root), git_state(root)["commit"] or "main"
     for name, notebook in notebooks.items():
         launching(notebook, repository, commit)
         (target / "notebooks" / name).write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
@@ -71,15 +70,10 @@ def stage(root: Path, profile: str) -> Path:
     return target
 
 
-def _origin(root: Path) -> tuple[str | None, str]:
-    """The repository's address and the commit from which the book is built."""
-    return repository_url(root), git_state(root)["commit"] or "main"
-
-
 def launching(notebook: NotebookNode, repository: str | None, commit: str) -> None:
-    """Write into the notebook's setup cell from where the package is to be installed."""
+    """Write into the notebook's setup cell from where it installs the package."""
     for cell in notebook.cells if repository else ():
-        cell.source = SETUP_CALL.sub(rf'\1, repository="{repository}@{commit}")', cell.source)
+        cell.source = cell.source.replace(NO_REPOSITORY, f'repository="{repository}@{commit}"')
 
 
 def _executed_now(source: Path, root: Path, profile: str) -> NotebookNode:
@@ -149,10 +143,8 @@ def mend(root: Path) -> None:
         sidebar: f'{sidebar} role="navigation" aria-label="Book"',
     }
     built = staging_folder(root) / "_build" / "html"
-    repository, commit = _origin(root)
-    files = f"{repository}/blob/{commit}" if repository else None
     for path in built.glob("_sources/notebooks/*.ipynb"):
-        notebook = clean(nbformat.read(path, as_version=4), staging_folder(root) / "book" / "references.bib", files)
+        notebook = clean(nbformat.read(path, as_version=4), root / "book" / "references.bib", repository_url(root))
         path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     for path in built.rglob("*.html"):
         page = path.read_text(encoding="utf-8")

@@ -47,7 +47,7 @@ DAMAGES = {
     "2 H1 titles": ("</h1>", "</h1><h1>Another</h1>"),
     "'03_c.html' leads nowhere": ('href="02_b.html"', 'href="03_c.html"'),
     "names a part that its page does not have": ('href="02_b.html"', 'href="02_b.html#no-such-part"'),
-    "has no address on GitHub": (
+    "is not expected without an address": (
         '<div class="dropdown dropdown-download-buttons"',
         '<div class="dropdown-launch-buttons"><a href="https://colab.research.google.com/github/other/book">x</a></div>'
         '<div class="dropdown dropdown-download-buttons"',

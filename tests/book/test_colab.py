@@ -32,6 +32,9 @@ def code_cells(path):
     return ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
+SETUP = code_cells(CHAPTERS["01_feature_masks"])[0]
+
+
 def distributions(names):
     """The installed distributions of these names and all that they need, by name."""
     found, seen, left = {}, set(), [Requirement(name) for name in names]
@@ -149,6 +152,31 @@ def test_every_chapter_starts_alone_in_an_empty_folder(stand_in, wheels, tmp_pat
     assert last == f"{len(ledger)} {len(ledger.probes)} {len(scored)} True" and len(ledger) > 80
 
 
+OLDER_TORCH = """
+import importlib.metadata, pathlib, sys
+
+for name, version in (("torch", "2.4.0"), ("torchvision", "0.19.0")):
+    here = importlib.metadata.distribution(name)
+    info = pathlib.Path(here.locate_file("")) / f"{name}-{version}.dist-info"
+    here._path.unlink()  # the link to the true one's
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    (info / "RECORD").touch()
+try:
+    exec(sys.argv[1], {})
+except RuntimeError as error:
+    print(error)
+print(importlib.metadata.version("torch"))
+"""
+
+
+def test_an_older_torch_stays_and_pip_says_what_is_needed(stand_in, wheels):
+    cell = SETUP.replace("git+{repository}", "{repository}")
+    wheel = next(wheels.glob("fsft-*.whl")).as_uri()
+    printed = stand_in("-c", OLDER_TORCH, cell.replace('repository=""', f'repository="{wheel}"'))
+    assert "depends on torch>=2.10" in printed and printed.splitlines()[-1] == "2.4.0"
+
+
 def test_the_wheel_is_small_and_has_all_modules_and_results(wheels):
     (wheel,) = wheels.glob("fsft-*.whl")
     assert wheel.stat().st_size < 5e6
@@ -158,9 +186,6 @@ def test_the_wheel_is_small_and_has_all_modules_and_results(wheels):
     for folder in ("results", "benchmarks/results"):
         expected |= {f"fsft/shipped/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.json")}
     assert names == expected
-
-
-SETUP = code_cells(CHAPTERS["01_feature_masks"])[0]
 
 
 def asked_of_pip(cell, monkeypatch, fails=False):

@@ -13,12 +13,12 @@ from fsft.book.executing import declared_parameters
 from fsft.book.publishing import published
 
 REFERENCES = ROOT / "book" / "references.bib"
-FILES = "https://github.com/someone/fsft/blob/0123"
+URL = "https://github.com/someone/fsft"
 
 
-def plain(text, files=FILES):
+def plain(text, repository=URL):
     notebook = nbformat.v4.new_notebook(cells=[new_markdown_cell(text)])
-    return clean(notebook, REFERENCES, files).cells[0].source
+    return clean(notebook, REFERENCES, repository).cells[0].source
 
 
 def test_a_download_is_the_notebook_before_its_execution_with_the_values_of_its_parameters():
@@ -57,8 +57,8 @@ def test_a_download_is_the_notebook_before_its_execution_with_the_values_of_its_
         ),
         (":::{admonition} Mind\n:class: tip\nThe\n\ngap\n:::", "> **Mind**\n>\n> The\n>\n> gap"),
         ("```{note}\nThe gap\n```", "> **Note**\n>\n> The gap"),
-        ("[4](04_first_run.ipynb#a-b)", f"[4]({FILES}/notebooks/04_first_run.ipynb#a-b)"),
-        ("[gaps](../book/paper-gaps.md)", f"[gaps]({FILES}/book/paper-gaps.md)"),
+        ("[4](04_first_run.ipynb#a-b)", f"[4]({URL}/blob/HEAD/notebooks/04_first_run.ipynb#a-b)"),
+        ("[gaps](../book/paper-gaps.md)", f"[gaps]({URL}/blob/HEAD/book/paper-gaps.md)"),
         ("[the paper](https://arxiv.org/abs/2106.04922)", "[the paper](https://arxiv.org/abs/2106.04922)"),
         ("`f(x)[0](y)` and ```python\n1\n```", "`f(x)[0](y)` and ```python\n1\n```"),
     ],
@@ -91,7 +91,7 @@ def test_a_citation_without_an_entry_is_refused():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_every_chapter_has_a_plain_form(path):
-    download = clean(nbformat.read(path, as_version=4), REFERENCES, FILES)
+    download = clean(nbformat.read(path, as_version=4), REFERENCES, URL)
     text = "".join(cell.source for cell in download.cells if cell.cell_type == "markdown")
     assert "{" + "cite" not in text and "```{" not in text and "<!--" not in text and "](../" not in text
 
