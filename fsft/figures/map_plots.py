@@ -182,8 +182,8 @@ def score_distributions(groups: Mapping[str, np.ndarray], what: str) -> tuple[Fi
 def shortcut_figure(frame: pd.DataFrame) -> tuple[Figure, str]:
     """Accuracy and background mass against the correlation, of the shortcut test's table; figure and alt text.
 
-    `frame` has the columns method, correlation, accuracy and background; the last two hold a mean and its deviation,
-    `.mean` and `.sd`, or None for what has not run. A vertical line spans the deviation where there are several runs.
+    `frame` is that of :func:`fsft.evidence.chapters.shortcut_frame`. Every network is a hollow marker: where one of two
+    has taken the shortcut, their mean is that of no network.
     """
     fig, axes = plt.subplots(2, 1, figsize=(plots.WIDTH, 6.0), sharex=True)
     labels = {"accuracy": "test accuracy (%)", "background": "map's mass on\nthe background (%)"}
@@ -191,20 +191,21 @@ def shortcut_figure(frame: pd.DataFrame) -> tuple[Figure, str]:
     parts = []
     for ax, (column, label) in zip(axes, labels.items(), strict=True):
         for number, (method, look) in enumerate(zip(("Baseline", "FSFT", "Cutout"), looks, strict=True)):
-            rows = frame[(frame["method"] == method) & frame[column].notna()]
+            rows = frame[(frame["method"] == method) & (frame[column].str.len() > 0)]
             # Side by side: the correlations are shared, and lines on top of each other would hide.
             x = rows["correlation"].to_numpy() + 0.012 * (number - 1)
-            y = np.array([summary.mean for summary in rows[column]])
-            spread = np.array([summary.sd or 0.0 for summary in rows[column]])
-            ax.errorbar(x, y, yerr=spread, capsize=3, **look | {"label": method})
-            values = ", ".join(f"{value:.0f} at {c:g}" for c, value in zip(rows["correlation"], y, strict=True))
-            parts.append(f"{method}, {column}: {values or 'not run'}")
+            ax.plot(x, rows[column].map(np.mean), **look | {"label": method, "marker": ""})
+            for place, values in zip(x, rows[column], strict=True):
+                ax.plot([place] * len(values), values, fillstyle="none", **look | {"linestyle": "", "label": None})
+            shown = zip(rows["correlation"], rows[column], strict=True)
+            told = ", ".join(f"{' and '.join(f'{value:.0f}' for value in values)} at {c:g}" for c, values in shown)
+            parts.append(f"{method}, {column}: {told or 'not run'}")
         ax.set(ylabel=label, ylim=(0, 100))
     axes[1].set_xlabel("share of training images with a telltale background")
     axes[0].axhline(10, color=plots.GREY, linewidth=1, linestyle=":")
     axes[0].text(0.02, 12, "guessing", fontsize=11, color=plots.GREY)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return fig, "Shortcut test in percent by correlation in training. " + "; ".join(parts) + "."
+    return fig, "Shortcut test in percent by correlation in training, each network. " + "; ".join(parts) + "."
 
 
 def _highest(maps: Mapping[str, np.ndarray]) -> float:
