@@ -41,6 +41,7 @@ def _number(text: str) -> float | str:
     return text
 
 
+MOST_SEEDS = 10_000
 IN_USE = 4  # exit status of ``fsft train`` when another process holds the run; ``fsft sweep`` waits for it
 
 CHANGES: dict[str, Callable[[str], object]] = {
@@ -86,8 +87,8 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if int(last or first) < int(first):
-            raise ValueError(f"expected rising seeds such as 0-3, found {part!r}")
+        if not 0 <= int(last or first) - int(first) < MOST_SEEDS:
+            raise ValueError(f"expected rising seeds such as 0-3, at most {MOST_SEEDS:,}, found {part!r}")
         seeds += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(seeds))
 
