@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 import tomllib
@@ -141,13 +140,17 @@ def repository_url(root: Path) -> str | None:
     return next((f"https://github.com/{address[1]}" for address in found if address), None)
 
 
-def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory so far: allocated on the GPU by this process, or resident on the CPU. In MiB."""
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Peak memory so far, in MiB: allocated on the GPU by this process, or resident on the CPU. None on Windows."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     with contextlib.suppress(OSError, StopIteration):
         # This program's own; ru_maxrss also counts the parent that it was forked from.
         lines = Path("/proc/self/status").read_text().splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**10, 1)
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

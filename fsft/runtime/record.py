@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fsft.runtime.files import in_checkout, write_atomically
+from fsft.runtime.files import in_checkout, open_regular, write_atomically
 from fsft.runtime.schema import check_schema
 
 GUARDS = ("digest", "checksums")
+_AGAIN = "restore it from a copy, such as git's, or make it again"
 Result = dict[str, Any]
 
 
@@ -78,12 +79,13 @@ def canonical_digest(result: Mapping[str, Any]) -> str:
 def parse(path: Path) -> Result:
     """The JSON object in a file, not yet checked; ValueError when there is none."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unrepeated)
+        with open_regular(path) as file:
+            result = json.loads(file.read().decode(), object_pairs_hook=_unrepeated)
     except (OSError, ValueError, RecursionError) as error:
         reason = f"found {type(error).__name__}: {error}"
-        raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; restore it from git") from None
+        raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; {_AGAIN}") from None
     if not isinstance(result, dict):
-        raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; restore it from git")
+        raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; {_AGAIN}")
     return result
 
 
