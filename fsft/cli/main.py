@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 from fsft import __version__
 from fsft.catalog import recipes
 from fsft.cli.ledger import (
-    add_device, add_evaluate, add_folders, add_run, add_run_options, did_you_mean, list_runs, matching,
+    add_device,
+    add_evaluate,
+    add_folders,
+    add_run,
+    add_run_options,
+    did_you_mean,
+    list_runs,
+    matching,
 )  # fmt: skip
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.cli.predict import add_predict
