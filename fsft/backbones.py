@@ -302,7 +302,7 @@ def _blocks_per_stage(depth: int, step: int, extra: int, what: str) -> int:
 
 
 def _three_stages(
-    stem: nn.Module, widths: list[list[int]], block: Callable[..., nn.Module], *, final_norm: bool = True
+    stem: nn.Module, widths: list[list[int]], block: Callable[..., Any], *, final_norm: bool = True
 ) -> nn.Sequential:
     """Stem and stages, initialized, from the widths of the blocks of each; the second and third begin with stride 2.
 
@@ -312,8 +312,9 @@ def _three_stages(
     for number, of_stage in enumerate(widths, start=1):
         stage = nn.Sequential()
         for place, width in enumerate(of_stage):
-            stage.append(block(channels, width, stride=2 if number > 1 and place == 0 else 1))
-            channels = width * stage[-1].expansion  # type: ignore[operator]
+            made = block(channels, width, stride=2 if number > 1 and place == 0 else 1)
+            channels = width * made.expansion
+            stage.append(made)
         network.add_module(f"layer{number}", stage)
     if final_norm:
         stage.extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])
