@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fsft.catalog.cpu import SHORT, cpu_recipes, short_head_lr_scale
@@ -31,4 +32,8 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
         short |= {"epochs": 3, "batch_size": 32, "lr": 0.1}
     else:
         short |= {"dataset": "cifar100", "dataset_options": (), "model": "resnet20", "epochs": 5}
-    return paper.reduced(**{**short, **changes})
+    derived = paper.reduced(**{**short, **changes})
+    # After what is trained, so that a log with a small network on digits does not name the paper's table.
+    data = derived.dataset.partition(":")[0]
+    name = f"{profile}/{data}/{derived.model}/{method}~{derived.digest[:8]}"
+    return replace(derived, name=changes.get("name", name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import fnmatch
 import itertools
 import json
@@ -82,8 +83,15 @@ def matching(pattern: str) -> list[str]:
     """
     names = fnmatch.filter(recipes, pattern)
     if not names:
-        raise ValueError(f"expected a pattern that fits some recipe, found {pattern!r}; 'fsft recipes' lists all")
+        found = f"{pattern!r}{did_you_mean(pattern)}"
+        raise ValueError(f"expected a pattern that fits some recipe, found {found}; 'fsft recipes' lists all")
     return names
+
+
+def did_you_mean(name: str) -> str:
+    """The nearest name of a recipe as the end of a sentence; empty when none is near."""
+    near = difflib.get_close_matches(name, recipes, n=1, cutoff=0.75)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def list_runs(options: argparse.Namespace) -> int:
@@ -207,8 +215,8 @@ def evaluate_run(options: argparse.Namespace) -> int:
     if not path.exists():
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
     saved = load_state(path)
-    recipe = Recipe.from_dict(saved["recipe"])
     model = load_weights(path, resolve_device(options.device), result["weights_sha256"] if result else None)
+    recipe = Recipe.from_dict(saved["recipe"])
     train_set, test_set = recipe_data(recipe, options.data_dir)
     if list(test_set.classes) != list(saved["classes"]):
         raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")

@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fsft import __version__
 from fsft.catalog import recipes
-from fsft.cli.ledger import add_device, add_evaluate, add_folders, add_run, add_run_options, list_runs, matching
+from fsft.cli.ledger import (
+    add_device,
+    add_evaluate,
+    add_folders,
+    add_run,
+    add_run_options,
+    did_you_mean,
+    list_runs,
+    matching,
+)  # fmt: skip
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.cli.predict import add_predict
 from fsft.recipe import Recipe
@@ -33,22 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return options.command(options)
-    except KeyboardInterrupt:
-        print("fsft: stopped at once; what was saved before is kept", file=sys.stderr)
-        return SIGNALED + signal.SIGINT
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SIGNALED + signal.SIGPIPE
+        return SIGNALED + getattr(signal, "SIGPIPE", 13)  # Windows has none
     except Exception as caught:
         from fsft.datasets.stream import worker_lost
+        from fsft.runtime.devices import memory_full
 
-        error = worker_lost(caught) or caught
+        error = worker_lost(caught) or memory_full(caught) or caught
         status = _exit_status(error)
         if status is None:
             raise
-        print(
-            f"fsft: {str(error) or 'the memory is full: close other programs, or take less at a time'}", file=sys.stderr
-        )
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:  # the system's own words
+            text = f"{error.filename or 'a file'}: {error.strerror}; check the path, its permissions, room on the disk"
+        print(f"fsft: {text}", file=sys.stderr)
         return status
 
 
@@ -78,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fsft", description="Self-supervision of feature transformation (arXiv 2106.04922), reproduced."
     )
-    parser.add_argument("--version", action="version", version=f"fsft {_version()}")
+    parser.add_argument("--version", action="version", version=f"fsft {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_recipes(commands)
     _add_train(commands)
@@ -89,13 +97,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_verify(commands)
     return parser
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("fsft")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _add_recipes(commands: Any) -> None:
@@ -147,6 +148,9 @@ def _add_localize(commands: Any) -> None:
     add_run(command)
     add_device(command, precision=False)
     command.add_argument("--images", type=int, metavar="N", help="about N test images, evenly chosen (default: all)")
+    command.add_argument(
+        "--gallery", type=int, metavar="N", help="instead, N images with their maps into results/galleries/"
+    )
     command.set_defaults(command=localize_run)
 
 
@@ -237,7 +241,7 @@ def named_recipe(name: str) -> Recipe:
         ValueError: there is none.
     """
     if name not in recipes:
-        raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}")
+        raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}{did_you_mean(name)}")
     return recipes[name]
 
 
@@ -275,11 +279,15 @@ def sweep_recipes(options: argparse.Namespace) -> int:
 
 
 def localize_run(options: argparse.Namespace) -> int:
+    from fsft.maps.gallery import write_gallery
     from fsft.maps.localize import localize
 
     recipe = named_recipe(options.recipe)
-    chosen = _chosen(options, "data_dir", "runs_dir", "results_dir", "images", "device")
-    found = localize(recipe, options.seed, **chosen)
+    where = _chosen(options, "data_dir", "runs_dir", "results_dir", "device")
+    if options.gallery is not None:
+        print(f"gallery: {write_gallery(recipe, options.seed, images=options.gallery, **where)}")
+        return 0
+    found = localize(recipe, options.seed, images=options.images, **where)
     print(f"{recipe.name}, seed {options.seed}: {found['region']} and maps, mean over images in percent")
     for kind, scores in found["scores"].items():
         means = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in scores.items())

@@ -43,6 +43,7 @@ def _number(text: str) -> float | str:
     return text
 
 
+MOST_SEEDS = 10_000
 IN_USE = 4  # exit status of ``fsft train`` when another process holds the run; ``fsft sweep`` waits for it
 
 _KINDS: dict[Any, Callable[[str], object]] = {"str": str, "int": int, "int | None": int, "float": float}
@@ -66,8 +67,8 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if int(last or first) < int(first):
-            raise ValueError(f"expected rising seeds such as 0-3, found {part!r}")
+        if not 0 <= int(last or first) - int(first) < MOST_SEEDS:
+            raise ValueError(f"expected rising seeds such as 0-3, at most {MOST_SEEDS:,}, found {part!r}")
         seeds += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(seeds))
 

@@ -20,7 +20,7 @@ from typing import Any
 from fsft.catalog import recipes
 from fsft.cli.options import IN_USE, as_arguments, changed
 from fsft.recipe import Recipe
-from fsft.runtime.files import FolderLockedError, folder_lock
+from fsft.runtime.files import FolderLockedError, run_lock
 from fsft.runtime.stopping import TrainingStoppedError, stop_request
 
 GO_ON = "stopped, and saved; the same command goes on from here"
@@ -60,6 +60,8 @@ class Job:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "FSFT_HEADLESS": "1", "FSFT_JOBS": str(at_once)}
+        if os.name == "posix":  # on Windows an environment's Python is no child of ours, but of its launcher
+            environment["FSFT_SWEEP"] = str(os.getpid())
         if cores is not None:
             environment.setdefault("OMP_NUM_THREADS", str(cores))
         if gpu is not None:
@@ -124,6 +126,7 @@ def run_sweep(
     Returns:
         Exit status: 0 when every run is done, 1 when one failed, 128 and the signal's number when asked to stop.
     """
+    at_once = min(at_once, len(jobs))
     slots: list[str | None] = [gpu for _ in range(at_once) for gpu in gpus] or [None] * at_once
     cores = max(1, (os.cpu_count() or 1) // len(slots)) if len(slots) > 1 else None
     begin, before = time.monotonic(), _done(jobs)
@@ -192,7 +195,7 @@ def claim_results(jobs: Sequence[Job]) -> None:
     """Runs that another sweep held: done when their result is there, ours to start when it let go of them."""
     for job in jobs:
         if job.state == "elsewhere":
-            with contextlib.suppress(FolderLockedError), folder_lock(job.folder):
+            with contextlib.suppress(FolderLockedError), run_lock(job.folder, job.result):
                 job.state = "waiting"
         # After the lock, not before: the other sweep writes its result while it holds the lock.
         if job.state == "waiting" and job.result.exists():

@@ -99,7 +99,7 @@ def attention(scored: Sequence[MapScores]) -> str:
         said = "Not settled, two scores disagree"
     return (
         f"{said}: on tiny-ImageNet {mass.seeds.gain:+.1f} points of a map's mass lie in the object's box, and "
-        f"{box.seeds.gain:+.1f} points of the maps overlap with it by half or more (95 % intervals over networks "
+        f"the overlap of its strongest part with it changes by {box.seeds.gain:+.1f} (95 % intervals over networks "
         f"{mass.seeds.interval} and {box.seeds.interval}; {seeds_text(mass.seeds)})."
     )
 

@@ -105,11 +105,13 @@ class MapComparison:
     @property
     def cells(self) -> dict[str, Any]:
         """The cells of a table's row."""
+        low, high = self.seeds.low, self.seeds.high
+        useless = low is not None and high is not None and high - low > 100  # two networks may say nothing
         return {
             "difference (points)": self.images.gain,
             "over images": self.images.interval,
             "over images and seeds": self.both.interval,
-            "over seeds (Welch)": self.seeds.interval,
+            "over seeds (Welch)": "wider than 100 points" if useless else self.seeds.interval,
         }
 
 
@@ -168,18 +170,34 @@ def comparison_frame(
 def shortcut_frame(ledger: Ledger, scored: Sequence[MapScores]) -> pd.DataFrame:
     """The shortcut test, a row for each correlation and method: accuracy, and the maps' mass on the background.
 
-    Accuracy in percent on backgrounds that say nothing (last epoch; single inference for FSFT); the mass outside the
-    digit of the Grad-CAM maps of the true class, in percent; None where there is no run.
+    In each, a list with one value in percent for each seed: accuracy on backgrounds that say nothing (last epoch;
+    single inference for FSFT), and the mass outside the digit of the Grad-CAM maps of the true class.
     """
     rows = []
     for correlation in CORRELATIONS:
         for method, label in SHORTCUT_METHODS.items():
             recipe, mode = recipes[f"cpu/shortcut/{correlation}/{method}"], "si" if method == "fsft" else "baseline"
-            accuracy = Quantity(recipe, mode).summary(ledger)
+            accuracy = list(Quantity(recipe, mode).values(ledger).values())
             inside = by_seed(scored, recipe, f"grad-cam/{mode}", "energy")
-            outside = summarize([float(100 - value) for value in inside.mean(1)]) if inside.size else None
-            rows.append((correlation, label, accuracy.n if accuracy else 0, accuracy, outside))
-    return pd.DataFrame(rows, columns=["correlation", "method", "runs", "accuracy", "background"])
+            outside = [float(100 - value) for value in inside.mean(1)] if inside.size else []
+            row = {"correlation": correlation, "method": label, "runs": len(accuracy)}
+            rows.append(row | {"accuracy": accuracy, "background": outside})
+    return pd.DataFrame(rows)
+
+
+LEARNED = 3.0  # times as often right as by guessing
+
+
+def unlearned(networks: Mapping[str, Sequence[float]], classes: int) -> str:
+    """Says which networks have hardly learned, so that nobody interprets them; an empty text where all have.
+
+    `networks` maps names to test accuracies in percent, one for each seed; the worst counts.
+    """
+    guess = 100 / classes
+    weak = [f"{name} {min(values):.1f} %" for name, values in networks.items() if min(values) < LEARNED * guess]
+    if not weak:
+        return ""
+    return f"Not interpreted, for a network has hardly learned: {', '.join(weak)} right, by guessing {guess:.1f} %."
 
 
 # Chapters 4 and 13: the method taken apart, and its gain against what the baseline has fitted.

@@ -81,18 +81,14 @@ class Ledger:
 def load_results(directory: str | Path | None = None, *, verbose: bool = False) -> Ledger:
     """All runs of a results folder (see `fsft.runtime.record.find_results`), and the probes beside them.
 
-    A missing folder is an empty ledger; `verbose` prints what was found. ValueError, with file and field: a file is not
-    a result, is named after another run, or was altered.
+    A folder that is named and missing is an empty ledger; `verbose` prints what was found. ValueError, with file and
+    field: no folder is named and there is none, or a file is not a result, is named after another run, or was altered.
     """
     folder = find_results(directory)
     paths = sorted(folder.glob("*.json"))
     ledger = Ledger([Run.of(read_result(path), path.name) for path in paths], load_probes(folder))
-    missing = (
-        f"no folder {folder.name}/ here, so every run below reads “not run”: "
-        "open the notebook in a checkout of the repository, or let FSFT_RESULTS name its results/"
-    )
     if verbose:
-        print(f"{len(ledger)} runs in {folder.name}/" if folder.is_dir() else missing)
+        print(f"{len(ledger)} runs in {folder.name}/")
     return ledger
 
 

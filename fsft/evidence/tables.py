@@ -166,7 +166,7 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
         at_commit = f"{repository}/tree/{commit}/fsft"
         rows.append(
             {
-                "Run": Link(file, f"{repository}/blob/main/results/{run.file}") if repository else file,
+                "Run": Link(file, f"{repository}/blob/HEAD/results/{run.file}") if repository else file,
                 "Recipe": Link(name, at_commit) if repository and commit else name,
                 "Setting": "the paper's" if is_exact(run) else setting_name(run.recipe),
                 "Accuracy (%)": ", ".join(unbroken(f"{mode} {value:.2f}") for mode, value in run.last.items()),

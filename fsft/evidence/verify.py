@@ -19,6 +19,7 @@ from typing import Any
 from fsft.catalog import recipes
 from fsft.evidence import probes
 from fsft.evidence.probes import read_probe
+from fsft.maps.gallery import check_galleries
 from fsft.maps.scorefile import FOLDER, check_map_scores
 from fsft.methods import METHODS
 from fsft.recipe import Recipe
@@ -32,8 +33,9 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
     """Problems of a results folder as sentences that name file and field; an empty list when all is well.
 
     Each file is checked alone, then all together: runs on the same data set must agree on its fingerprint, no two
-    trainings can have the same weights, probes and map scores must belong to the weights of the runs that they name.
-    With `runs_dir`, the weights that are there (`<slug>-seed<k>/weights.pt`) must be those that the result names.
+    trainings can have the same weights, and probes, map scores and galleries must belong to the weights of the runs
+    that they name. With `runs_dir`, the weights that are there (`<slug>-seed<k>/weights.pt`) must be those that the
+    result names.
     """
     folder = find_results(directory)
     problems, sound = [], []
@@ -51,6 +53,7 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
             problems += _check_weights(result, path, runs_dir)
     for path in sorted((folder / FOLDER).glob("*.json")):
         problems += check_map_scores(path, sound)
+    problems += check_galleries(folder, sound)
     return [*problems, *(one for disagree in _disagreements(sound) for one in disagree), *_check_probes(folder, sound)]
 
 

@@ -7,6 +7,7 @@ because a map stretched to its own maximum looks as strong as any other; the max
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,8 +18,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fsft.catalog import recipes
+from fsft.evidence.ledger import load_results
 from fsft.figures import plots
 from fsft.maps.cam import quadrant_shares
+from fsft.maps.gallery import load_galleries
 
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 MAP_CMAP = "inferno"  # dark where nothing is, in order for every kind of color vision and in grey
@@ -69,13 +73,36 @@ def gallery(
             ax.set_xlabel(f"max {values[row].max():.3g}", fontsize=letters)
             if regions is not None:
                 ax.contour(regions[row], levels=[0.5], colors="white", linewidths=1.2)
-            where.append(f"{name} {values[row].max():.3g} in the {_peak(values[row])}")
+            where.append(f"{' '.join(name.split())} {values[row].max():.3g} in the {_peak(values[row])}")
         parts.append(f"image {row + 1} ({label}): " + ", ".join(where))
     for ax, title in zip(axes[0], ("image", *maps), strict=True):
         ax.set_title(title, fontsize=letters)
     _color_bar(fig, axes, high, unit)
     alt = "Class activation maps of the same images, largest value and its quadrant: " + "; ".join(parts) + "."
     return fig, alt + ("" if regions is None else " The object is outlined.")
+
+
+def of_runs(networks: Mapping[str, tuple[str, str]], rows: slice) -> tuple[Figure, str, str]:
+    """Real images with the maps of finished runs, from `results/galleries/`: figure, alt text, and whose maps they are.
+
+    Args:
+        networks: for each column's title a recipe's name and the kind of its maps, such as "si".
+        rows: which images of the galleries; all runs show the same ones.
+    """
+    shown, ledger = load_galleries(), load_results()
+    first, *others = (shown[name] for name, _ in networks.values())
+    if any(other["images"] != first["images"] for other in others):
+        raise ValueError("expected galleries of the same test images, found others: write them with the same number")
+    maps = {title: shown[name]["maps"][kind][rows] for title, (name, kind) in networks.items()}
+    labels = [name.replace("_", "\n") for name in first["classes"][rows]]
+    fig, alt = gallery(first["pixels"][rows], maps, labels, unit="CAM, in units of the score")
+    said = []
+    for title, (name, kind) in networks.items():
+        run = ledger.runs(recipes[name])[0]
+        right = run.last[kind.partition(",")[0]]
+        said.append(f"{' '.join(title.split())}, run {Path(run.file).stem}, right on {right:.1f} % of the test images")
+    numbers = ", ".join(map(str, first["images"][rows]))
+    return fig, alt, f"Maps of finished runs: {'; '.join(said)}. Test images {numbers}, evenly chosen."
 
 
 def mean_maps(maps: Mapping[str, np.ndarray], dropped: Mapping[str, int], unit: str = "mean map") -> tuple[Figure, str]:
@@ -155,8 +182,8 @@ def score_distributions(groups: Mapping[str, np.ndarray], what: str) -> tuple[Fi
 def shortcut_figure(frame: pd.DataFrame) -> tuple[Figure, str]:
     """Accuracy and background mass against the correlation, of the shortcut test's table; figure and alt text.
 
-    `frame` has the columns method, correlation, accuracy and background; the last two hold a mean and its deviation,
-    `.mean` and `.sd`, or None for what has not run. A vertical line spans the deviation where there are several runs.
+    `frame` is that of :func:`fsft.evidence.chapters.shortcut_frame`. Every network is a hollow marker: where one of two
+    has taken the shortcut, their mean is that of no network.
     """
     fig, axes = plt.subplots(2, 1, figsize=(plots.WIDTH, 6.0), sharex=True)
     labels = {"accuracy": "test accuracy (%)", "background": "map's mass on\nthe background (%)"}
@@ -164,20 +191,21 @@ def shortcut_figure(frame: pd.DataFrame) -> tuple[Figure, str]:
     parts = []
     for ax, (column, label) in zip(axes, labels.items(), strict=True):
         for number, (method, look) in enumerate(zip(("Baseline", "FSFT", "Cutout"), looks, strict=True)):
-            rows = frame[(frame["method"] == method) & frame[column].notna()]
+            rows = frame[(frame["method"] == method) & (frame[column].str.len() > 0)]
             # Side by side: the correlations are shared, and lines on top of each other would hide.
             x = rows["correlation"].to_numpy() + 0.012 * (number - 1)
-            y = np.array([summary.mean for summary in rows[column]])
-            spread = np.array([summary.sd or 0.0 for summary in rows[column]])
-            ax.errorbar(x, y, yerr=spread, capsize=3, **look | {"label": method})
-            values = ", ".join(f"{value:.0f} at {c:g}" for c, value in zip(rows["correlation"], y, strict=True))
-            parts.append(f"{method}, {column}: {values or 'not run'}")
+            ax.plot(x, rows[column].map(np.mean), **look | {"label": method, "marker": ""})
+            for place, values in zip(x, rows[column], strict=True):
+                ax.plot([place] * len(values), values, fillstyle="none", **look | {"linestyle": "", "label": None})
+            shown = zip(rows["correlation"], rows[column], strict=True)
+            told = ", ".join(f"{' and '.join(f'{value:.0f}' for value in values)} at {c:g}" for c, values in shown)
+            parts.append(f"{method}, {column}: {told or 'not run'}")
         ax.set(ylabel=label, ylim=(0, 100))
     axes[1].set_xlabel("share of training images with a telltale background")
     axes[0].axhline(10, color=plots.GREY, linewidth=1, linestyle=":")
     axes[0].text(0.02, 12, "guessing", fontsize=11, color=plots.GREY)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return fig, "Shortcut test in percent by correlation in training. " + "; ".join(parts) + "."
+    return fig, "Shortcut test in percent by correlation in training, each network. " + "; ".join(parts) + "."
 
 
 def _highest(maps: Mapping[str, np.ndarray]) -> float:

@@ -1,7 +1,7 @@
 """One look for every figure and table of the book, with text for readers who do not see them.
 
 A notebook calls `style()` once, draws with matplotlib, and ends a figure cell with `show(fig, alt=...)`.
-The alt text goes into the output's metadata (`fsft_alt`); the book builder moves it to the published image.
+The alt text goes into the output's metadata, where nbconvert looks for it; the book builder moves it to the page.
 Tables are `table(frame, caption=...)`: escaped HTML that scrolls inside its own box on a narrow screen.
 
 Colors are those of Okabe and Ito, which stay apart under the common color-vision deficiencies, and a color
@@ -122,7 +122,7 @@ def show(fig: Figure, alt: str) -> None:
     fig.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     plt.close(fig)
     picture = {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": text}
-    _display(picture, {"fsft_alt": text, "image/png": {"width": round(float(fig.get_figwidth()) * 100)}})
+    _display(picture, {"image/png": {"alt": text, "width": round(float(fig.get_figwidth()) * 100)}})
 
 
 def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = False) -> None:

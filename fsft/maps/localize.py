@@ -21,7 +21,7 @@ from fsft.recipe import Recipe
 from fsft.runtime.devices import resolve_device
 from fsft.runtime.files import writable_folder
 from fsft.runtime.provenance import environment
-from fsft.training import load_run, recipe_data
+from fsft.training import Run, load_run, recipe_data
 
 DRAWS = 3  # of new parameters
 SANITY_IMAGES = 500
@@ -50,22 +50,16 @@ def localize(
     """
     if images is not None and images < 1:
         raise ValueError(f"expected at least one image, found {images}")
-    require_package()
     device = resolve_device(device)
     stem = recipe.run_name(seed)
-    result_path = Path(results_dir) / f"{stem}.json"
-    if not result_path.exists():
-        raise FileNotFoundError(f"expected a finished run, found no {result_path}; train it with 'fsft train'")
     path = Path(results_dir) / FOLDER / f"{stem}.json"
     if images is not None and path.exists():
-        found = f"{path}, perhaps of more than {images} images"
-        raise ValueError(f"expected no scores yet, found {found}: move it away first")
-    writable_folder(path.parent)
-    run = load_run(result_path, Path(runs_dir) / stem, device)
+        raise ValueError(
+            f"expected no scores yet, found {path}, perhaps of more than {images} images: move it away first"
+        )
+    run, train_set, test_set = finished(recipe, seed, data_dir, runs_dir, results_dir, device)
     assert isinstance(run.model, PlainNet | JointNet)
-    train_set, test_set = recipe_data(recipe, data_dir)
-    if test_set.sha256 != run.result["data"]["test_sha256"]:
-        raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
+    writable_folder(path.parent)
     scores = map_scores(run.model, train_set, _some(test_set, images or len(test_set)))
     scored = len(scores["scores"]["uniform"]["energy"])
     content = {
@@ -79,6 +73,22 @@ def localize(
     }
     write_map_scores(path, content)
     return content
+
+
+def finished(
+    recipe: Recipe, seed: int, data_dir: str | Path, runs_dir: str | Path, results_dir: str | Path, device: torch.device
+) -> tuple[Run, ImageSet | FileSet, ImageSet | FileSet]:
+    """A run with its weights, and the training and test set that it names; raises as :func:`localize` does."""
+    require_package()
+    stem = recipe.run_name(seed)
+    result_path = Path(results_dir) / f"{stem}.json"
+    if not result_path.exists():
+        raise FileNotFoundError(f"expected a finished run, found no {result_path}; train it with 'fsft train'")
+    run = load_run(result_path, Path(runs_dir) / stem, device)
+    train_set, test_set = recipe_data(recipe, data_dir)
+    if test_set.sha256 != run.result["data"]["test_sha256"]:
+        raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
+    return run, train_set, test_set
 
 
 def map_scores(

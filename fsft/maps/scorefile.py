@@ -32,7 +32,7 @@ def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
     if problems:
         raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}")
     plain["digest"] = canonical_digest(plain)
-    write_atomically(path, f"{{\n{_lines(plain)}\n}}\n".encode())
+    write_atomically(path, f"{{\n{lines(plain)}\n}}\n".encode())
 
 
 def percent(scores: np.ndarray) -> list[int]:
@@ -41,7 +41,7 @@ def percent(scores: np.ndarray) -> list[int]:
 
 
 def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
-    """All files of `results/maps/` (see :func:`fsft.runtime.record.find_results`); without that folder an empty list.
+    """All files of `maps/` in the results folder (see :func:`fsft.runtime.record.find_results`).
 
     In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
     "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a
@@ -110,8 +110,8 @@ _FIELDS: dict[str, Rule] = {
 }
 
 
-def _lines(content: Mapping[str, Any]) -> str:
+def lines(content: Mapping[str, Any]) -> str:
     """The members of a JSON object, one a line; those of ``scores`` have a line each, too."""
     write = partial(json.dumps, separators=(",", ":"), allow_nan=False)
-    texts = {key: f"{{\n{_lines(value)}\n}}" if key == "scores" else write(value) for key, value in content.items()}
+    texts = {key: f"{{\n{lines(value)}\n}}" if key == "scores" else write(value) for key, value in content.items()}
     return ",\n".join(f" {json.dumps(key)}: {text}" for key, text in texts.items())

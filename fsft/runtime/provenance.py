@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 import tomllib
@@ -118,27 +117,40 @@ def _sent_state(root: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
+_ON_GITHUB = re.compile(
+    r"(?:https://(?:[^@/\s]+@)?|(?:ssh://)?git@)github\.com[/:]([\w-]+/[\w.-]+?)(?:\.git)?/?", re.ASCII
+)
+
+
 def repository_url(root: Path) -> str | None:
-    """The repository's address, `[project.urls] Repository` of `root`'s pyproject.toml, or None while it is not set.
+    """The address on GitHub, ``https://github.com/owner/name``, of the repository that `root` is a checkout of.
 
-    Raises:
-        ValueError: it is not a GitHub address, which the book's launch buttons need.
+    The one whose GitHub workflow runs in `root`, else git's remote `origin`, else `[project.urls] Repository` of
+    pyproject.toml; None where none of them is on GitHub. A name or token in an address is left out.
     """
-    path = root / "pyproject.toml"
+    candidates, path = [], root / "pyproject.toml"
+    if Path(os.environ.get("GITHUB_WORKSPACE") or "-").resolve() == root.resolve():
+        candidates.append("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ))
+    if (root / ".git").exists():
+        origin = ["git", "-C", str(root), "config", "remote.origin.url"]
+        candidates.append(subprocess.run(origin, capture_output=True, text=True, check=False).stdout.strip())
     project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}) if path.is_file() else {}
-    url = str(project.get("urls", {}).get("Repository", "")).rstrip("/").removesuffix(".git")
-    if url and not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", url, re.ASCII):
-        raise ValueError(f"Repository in pyproject.toml must be like https://github.com/owner/name, found {url!r}")
-    return url or None
+    candidates.append(str(project.get("urls", {}).get("Repository", "")))
+    found = (_ON_GITHUB.fullmatch(candidate) for candidate in candidates)
+    return next((f"https://github.com/{address[1]}" for address in found if address), None)
 
 
-def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory so far: allocated on the GPU by this process, or resident on the CPU. In MiB."""
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Peak memory so far, in MiB: allocated on the GPU by this process, or resident on the CPU. None on Windows."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     with contextlib.suppress(OSError, StopIteration):
         # This program's own; ru_maxrss also counts the parent that it was forked from.
         lines = Path("/proc/self/status").read_text().splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**10, 1)
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

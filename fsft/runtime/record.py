@@ -14,21 +14,33 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fsft.runtime.files import in_checkout, write_atomically
+from fsft.runtime.files import in_checkout, open_regular, write_atomically
 from fsft.runtime.schema import check_schema
 
 GUARDS = ("digest", "checksums")
+_AGAIN = "restore it from a copy, such as git's, or make it again"
 Result = dict[str, Any]
 
 
-def find_results(directory: str | Path | None = None) -> Path:
-    """The results folder, which need not exist.
+SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # in an installed package: results/, benchmarks/results/
 
-    The argument, else the environment variable FSFT_RESULTS, else the first `results/` that lies beside a
-    `_toc.yml` in the working directory or above it, else `results` in the working directory.
+
+def find_results(directory: str | Path | None = None) -> Path:
+    """The results folder.
+
+    The argument, which need not exist; else the environment variable FSFT_RESULTS; else the first `results/` that lies
+    beside a `_toc.yml` in the working directory or above it; else the one that came with the package.
+
+    Raises:
+        ValueError: there is none. Nothing that reads runs may take a missing ledger for an empty one.
     """
-    named = directory if directory is not None else os.environ.get("FSFT_RESULTS")
-    return Path(named) if named else in_checkout("results") or Path.cwd() / "results"
+    if directory is not None:
+        return Path(directory)
+    beside = SHIPPED if SHIPPED.is_dir() else SHIPPED.parents[1]  # an editable installation is a checkout
+    found = Path(os.environ.get("FSFT_RESULTS") or in_checkout("results") or beside / "results")
+    if not found.is_dir():
+        raise ValueError(f"expected the runs' results in {found}, found no such folder: let FSFT_RESULTS name it")
+    return found
 
 
 def read_result(path: str | Path) -> Result:
@@ -67,12 +79,13 @@ def canonical_digest(result: Mapping[str, Any]) -> str:
 def parse(path: Path) -> Result:
     """The JSON object in a file, not yet checked; ValueError when there is none."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unrepeated)
+        with open_regular(path) as file:
+            result = json.loads(file.read().decode(), object_pairs_hook=_unrepeated)
     except (OSError, ValueError, RecursionError) as error:
         reason = f"found {type(error).__name__}: {error}"
-        raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; restore it from git") from None
+        raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; {_AGAIN}") from None
     if not isinstance(result, dict):
-        raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; restore it from git")
+        raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; {_AGAIN}")
     return result
 
 

@@ -152,6 +152,8 @@ def test_profiles(method):
     quick = profile_recipe("quick", method)
     assert quick.dataset == "photodigits" and quick.distance()
     assert ("head_lr_scale" in quick.distance()) == (method != "baseline")
+    assert quick.slug.startswith(f"quick-photodigits-resnet8-{method}-{quick.digest[:8]}")
+    assert profile_recipe("quick", method, epochs=1).name != quick.name
     assert profile_recipe("laptop", method, epochs=1).epochs == 1
     with pytest.raises(ValueError, match=r"expected one of .*found 'fast'"):
         profile_recipe("fast", method)

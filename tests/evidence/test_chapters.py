@@ -191,16 +191,27 @@ def test_runs_are_found_by_recipe_and_ordered_by_seed():
     assert frame["difference (points)"][0] == pytest.approx(10.5, abs=1)
 
 
+def test_who_has_hardly_learned_is_said():
+    assert chapters.unlearned({"baseline": [59.0, 31.0], "FSFT": [40.0]}, 10) == ""
+    said = chapters.unlearned({"baseline": [59.0, 29.0], "FSFT": [40.0]}, 10)
+    assert "baseline 29.0 %" in said and "FSFT" not in said and "10.0 %" in said
+
+
+def test_an_interval_that_says_nothing_is_not_printed():
+    wild = compare_maps(np.array([[90.0] * IMAGES, [10.0] * IMAGES]), np.array([[50.0] * IMAGES, [49.0] * IMAGES]))
+    assert wild.cells["over seeds (Welch)"] == "wider than 100 points"
+
+
 def test_the_shortcut_test_has_a_row_for_every_cell_run_or_not():
     name = "cpu/shortcut/0.5/fsft"
     ledger = ledger_of(*(fake_result(name, seed, si=40.0 + seed, ag=90.0) for seed in (0, 1)))
     frame = shortcut_frame(ledger, [run(name, 0, 30, "grad-cam/si")])
     assert len(frame) == 12 and frame["runs"].sum() == 2
     cell = frame.set_index(["correlation", "method"]).loc[(0.5, "FSFT")]
-    assert cell["accuracy"].mean == 40.5 and cell["background"].mean == pytest.approx(70, abs=1)
-    assert frame["accuracy"].notna().sum() == 1
+    assert cell["accuracy"] == [40.0, 41.0] and cell["background"] == pytest.approx([70], abs=1)
+    assert frame["accuracy"].map(len).sum() == 2
     fig, alt = shortcut_figure(frame)
-    assert "FSFT, accuracy: 40 at 0.5" in alt and "Cutout, background: not run" in alt
+    assert "FSFT, accuracy: 40 and 41 at 0.5" in alt and "Cutout, background: not run" in alt
     assert len(fig.axes) == 2
     assert shortcut_figure(shortcut_frame(Ledger(), []))[1].count("not run") == 6
     plt.close("all")

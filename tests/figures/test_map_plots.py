@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
+from fsft.catalog import recipes
+from fsft.evidence.ledger import load_results
 from fsft.figures import map_plots
+from fsft.maps.gallery import load_galleries
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 6), dtype=np.uint8)
 WEAK, STRONG = np.full((2, 8, 6), 0.5), np.zeros((2, 8, 6))
@@ -24,6 +27,20 @@ def test_all_maps_share_one_scale_and_name_their_maximum():
     assert len(maps) == 4 and {picture.get_clim() for picture in maps} == {(0.0, 4.0)}
     assert {"image", "weak", "strong", "max 0.5", "max 4", "map, in units of the score"} <= texts(fig)
     assert alt.count("strong 4 in the lower left") == 2 and alt.endswith("The object is outlined.")
+
+
+def test_galleries_of_runs_say_whose_maps_they_are(monkeypatch):
+    networks = {"plain\nnet": ("cpu/split/basic/baseline", "baseline"), "raw": ("cpu/split/basic/fsft", "si, raw")}
+    fig, alt, whose = map_plots.of_runs(networks, slice(1, 3))
+    assert {"image", "plain\nnet", "raw"} <= texts(fig) and "plain net" in alt
+    for name, mode in (("cpu/split/basic/baseline", "baseline"), ("cpu/split/basic/fsft", "si")):
+        [run] = load_results().runs(recipes[name])
+        assert f"{run.file.removesuffix('.json')}, right on {run.last[mode]:.1f} %" in whose
+    shown = load_galleries()
+    shown["cpu/split/basic/fsft"]["images"] = [0]
+    monkeypatch.setattr(map_plots, "load_galleries", lambda: shown)
+    with pytest.raises(ValueError, match="the same test images"):
+        map_plots.of_runs(networks, slice(1, 3))
 
 
 def test_an_overlay_colors_by_strength():
