@@ -292,17 +292,17 @@ def _expect(condition: bool, expected: str, found: str, quote: bool = True) -> N
 
 
 def _blocks_per_stage(depth: int, step: int, extra: int, what: str) -> int:
-    """n of a network with ``step * n + extra`` layers, at most 2,000 or so; ValueError where there is none."""
+    """n of a network with ``step * n + extra`` layers; ValueError where there is none."""
     blocks, rest = divmod(depth - extra, step)
-    if rest or not 1 <= blocks <= 2000 // step:
-        below = min(max(1, blocks), 2000 // step - 1) * step + extra
+    if rest or blocks < 1:
+        below = max(1, blocks) * step + extra
         nearest = f"the nearest are {below} and {below + step}"
         raise ValueError(f"expected a depth of {step}n + {extra} for {what}, found {depth}; {nearest}")
     return blocks
 
 
 def _three_stages(
-    stem: nn.Module, widths: list[list[int]], block: Callable[..., nn.Module], *, final_norm: bool = True
+    stem: nn.Module, widths: list[list[int]], block: Callable[..., Any], *, final_norm: bool = True
 ) -> nn.Sequential:
     """Stem and stages, initialized, from the widths of the blocks of each; the second and third begin with stride 2.
 
@@ -312,8 +312,9 @@ def _three_stages(
     for number, of_stage in enumerate(widths, start=1):
         stage = nn.Sequential()
         for place, width in enumerate(of_stage):
-            stage.append(block(channels, width, stride=2 if number > 1 and place == 0 else 1))
-            channels = width * int(stage[-1].expansion)  # type: ignore[arg-type]
+            made = block(channels, width, stride=2 if number > 1 and place == 0 else 1)
+            channels = width * made.expansion
+            stage.append(made)
         network.add_module(f"layer{number}", stage)
     if final_norm:
         stage.extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])

@@ -87,19 +87,14 @@ def as_text(content: bytes, path: Path, fix: str) -> str:
         raise problem(path, "text in UTF-8", "other bytes", fix) from None
 
 
-def read_image(path: Path, fix: str, use: Callable[[Image.Image], T], content: bytes | None = None) -> T:
-    """What ``use`` makes of an image, which is not decoded before its size is known to be bearable.
-
-    ``content`` is the file where ``path`` lies within an archive; ``fix`` ends the message of an error.
+def read_image(path: Path, fix: str, use: Callable[[Image.Image], T]) -> T:
+    """What ``use`` makes of an image, which is not decoded before its size is known; ``fix`` ends an error's message.
 
     Raises:
         DataError: it cannot be read, or is too large.
     """
     try:
-        with (
-            open_file(path, fix, IMAGE_BYTES) if content is None else io.BytesIO(content) as file,
-            Image.open(file, formats=FORMATS) as image,
-        ):
+        with open_file(path, fix, IMAGE_BYTES) as file, Image.open(file, formats=FORMATS) as image:
             short, long = sorted(image.size)
             if short * long > PIXELS or long > ELONGATION * short:
                 expected = f"an image of at most {PIXELS:,} pixels, at most {ELONGATION} times as long as wide"

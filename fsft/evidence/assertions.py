@@ -343,10 +343,8 @@ _BASELINE, _SI, _SI5 = ("baseline", 1.0, "baseline"), ("fsft", 1.0, "si"), ("fsf
 
 def _over_budgets(*sides: _Part) -> tuple[Contrast, ...]:
     """The same comparison at every budget of the map."""
-    return tuple(
-        versus(*(Quantity(map_recipe(*budget, method, scale), mode) for method, scale, mode in sides))
-        for budget in BUDGETS
-    )
+    asked = [[Quantity(map_recipe(*budget, name, rate), mode) for name, rate, mode in sides] for budget in BUDGETS]
+    return tuple(versus(*pair) for pair in asked)
 
 
 def _betas(*sides: float) -> Contrast:

@@ -214,3 +214,4 @@ def test_the_shortcut_test_has_a_row_for_every_cell_run_or_not():
     assert "FSFT, accuracy: 40 and 41 at 0.5" in alt and "Cutout, background: not run" in alt
     assert len(fig.axes) == 2
     assert shortcut_figure(shortcut_frame(Ledger(), []))[1].count("not run") == 6
+    plt.close("all")
