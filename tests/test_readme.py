@@ -30,7 +30,10 @@ def test_example_runs():
     assert names["loss"].isfinite()
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("fsft ")])
+IN_COLAB = re.findall(r"^!(fsft .*)", (ROOT / "book" / "colab.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("line", [*(line for line in commands() if line.startswith("fsft ")), *IN_COLAB])
 def test_fsft_commands_parse(line):
     options = build_parser().parse_args(shlex.split(line)[1:])
     assert getattr(options, "recipe", None) in (None, *recipes)

@@ -29,7 +29,7 @@ def clean(published: NotebookNode, bibliography: Path, repository: str | None) -
     """A published notebook as a reader runs it: without outputs and the banner about them, in plain Markdown.
 
     Args:
-        published: what :func:`fsft.book.publishing.published` made; its parameters have the execution's values.
+        published: what `fsft.book.publishing.published` made; its parameters have the execution's values.
         bibliography: a BibTeX file with all that is cited.
         repository: its address on GitHub, for links to its files; without one they become text.
 

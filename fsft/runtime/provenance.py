@@ -133,7 +133,8 @@ def repository_url(root: Path) -> str | None:
         candidates.append("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ))
     if (root / ".git").exists():
         origin = ["git", "-C", str(root), "config", "remote.origin.url"]
-        candidates.append(subprocess.run(origin, capture_output=True, text=True, check=False).stdout.strip())
+        with contextlib.suppress(OSError):  # no git here
+            candidates.append(subprocess.run(origin, capture_output=True, text=True, check=False).stdout.strip())
     project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}) if path.is_file() else {}
     candidates.append(str(project.get("urls", {}).get("Repository", "")))
     found = (_ON_GITHUB.fullmatch(candidate) for candidate in candidates)
