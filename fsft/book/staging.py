@@ -40,7 +40,7 @@ def toc_pages(root: Path) -> list[str]:
 
 
 def stage(root: Path, profile: str) -> Path:
-    """Put the executed notebooks, `book/`, `_config.yml`, and `_toc.yml` into the staging folder, made anew.
+    """Put the executed notebooks, `book/`, `results/`, `_config.yml`, and `_toc.yml` into a new staging folder.
 
     Raises:
         BookError: a notebook was not executed as it is now.
@@ -51,6 +51,10 @@ def stage(root: Path, profile: str) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "book", target / "book")
     (target / "notebooks").mkdir()
+    # What html_extra_path puts beside the pages, so that a table can link to the file behind a number.
+    (target / "extra").mkdir()
+    if (root / "results").is_dir():
+        shutil.copytree(root / "results", target / "extra" / "results")
     for name in notebooks:
         shutil.copyfile(executed_folder(root, profile) / name, target / "notebooks" / name)
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))

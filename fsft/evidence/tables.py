@@ -24,7 +24,7 @@ from fsft.recipe import Recipe
 
 NOTHING = "–"
 PAPER = "The paper, 300 epochs"
-EVERY_RUN = "16_scorecard.html#every-run"
+SCORECARD = "16_scorecard.html"
 CHAPTERS = {
     "3": "03_inference.html",
     "4": "04_first_run.html",
@@ -173,7 +173,8 @@ def compute_frame(ledger: Ledger) -> pd.DataFrame:
 def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
     """Every run: its file (named after recipe and seed), recipe, accuracies at the last epoch, device, and commit.
 
-    File, recipe, and commit are links when `repository`, the address on GitHub, is given.
+    Recipe and commit are links when `repository`, the address on GitHub, is given; the file is one to its copy beside
+    the pages otherwise.
     """
     names, rows = run_names(ledger), []
     for run in ledger:
@@ -183,7 +184,9 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
         at_commit = f"{repository}/tree/{commit}/fsft"
         rows.append(
             {
-                "Run": Link(file, f"{repository}/blob/main/results/{run.file}") if repository else file,
+                "Run": Link(
+                    file, f"{repository}/blob/main/results/{run.file}" if repository else f"../results/{run.file}"
+                ),
                 "Recipe": Link(name, at_commit) if repository and commit else name,
                 "Setting": "the paper's" if is_exact(run) else setting_name(run.recipe),
                 "Accuracy (%)": ", ".join(unbroken(f"{mode} {value:.2f}") for mode, value in run.last.items()),
@@ -192,7 +195,9 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
                 "Commit": Link(short, f"{repository}/commit/{commit}") if repository and commit else short,
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame.attrs["anchors"] = list(names.values())
+    return frame
 
 
 def inconsistencies_frame() -> pd.DataFrame:
@@ -262,12 +267,12 @@ def unbroken(text: str) -> str:
 
 
 def cite(runs: Sequence[Run], names: dict[str, str]) -> Any:
-    """A link to the list of runs that counts and names these, neighbors joined: "4: R2 to R4, R7"."""
+    """Counts and names runs, neighbors joined, "4: R2 to R4, R7": a link to the first one's row in the list."""
     numbers = {int(names[run.file][1:]) for run in runs}
     if not numbers:
         return NOTHING
     first, *others = _spans(numbers)
-    return Link(", ".join([f"{len(numbers)}:\N{NO-BREAK SPACE}{first}", *others]), EVERY_RUN)
+    return Link(", ".join([f"{len(numbers)}:\N{NO-BREAK SPACE}{first}", *others]), f"{SCORECARD}#R{min(numbers)}")
 
 
 def _spans(numbers: set[int]) -> list[str]:
