@@ -105,14 +105,15 @@ def of_runs(networks: Mapping[str, tuple[str, str]], rows: slice) -> tuple[Figur
     maps = {title: shown[name]["maps"][kind][rows] for title, (name, kind) in networks.items()}
     labels = [name.replace("_", "\n") for name in first["classes"][rows]]
     fig, alt = gallery(first["pixels"][rows], maps, labels, unit="CAM, in units of the score")
-    runs = [(title, *ledger.runs(recipes[name]), kind) for title, (name, kind) in networks.items()]
-    said = [
-        f"{' '.join(title.split())}, run {run.file.removesuffix('.json')}, right on "
-        f"{run.last[kind.partition(',')[0]]:.1f} % of the test images"
-        for title, run, *_, kind in runs
-    ]
+    said = []
+    for title, (name, kind) in networks.items():
+        run = next(run for run in ledger.runs(recipes[name]) if run.seed == shown[name]["seed"])
+        right = run.last[kind.partition(",")[0]]
+        said.append(
+            f"{' '.join(title.split())}, run {run.file.removesuffix('.json')}, right on {right:.1f} % of the test set"
+        )
     numbers = ", ".join(map(str, first["images"][rows]))
-    return fig, alt, f"Maps of finished runs: {'; '.join(said)}. Test images {numbers}, evenly chosen."
+    return fig, alt, f"Test images {numbers}, evenly chosen, with the maps of finished runs: {'; '.join(said)}."
 
 
 def mean_maps(
