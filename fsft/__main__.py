@@ -2,7 +2,7 @@
 
 import sys
 
-from fsft.cli.main import main
+from fsft.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

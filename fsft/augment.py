@@ -100,10 +100,8 @@ def crop(images: Tensor, shift: Tensor) -> Tensor:
 def flip(images: Tensor, flags: Tensor) -> Tensor:
     """Mirror left-right the images (B, C, H, W) whose flag in ``flags`` bool (B,) is set."""
     if images.ndim != 4 or flags.shape != (len(images),) or flags.dtype != torch.bool:
-        raise ValueError(
-            f"expected images (B, C, H, W) and bool flags (B,), found {tuple(images.shape)} and "
-            f"{flags.dtype} {tuple(flags.shape)}"
-        )
+        found = f"{tuple(images.shape)} and {flags.dtype} {tuple(flags.shape)}"
+        raise ValueError(f"expected images (B, C, H, W) and bool flags (B,), found {found}")
     # Choosing whole images from both versions copies memory in long runs; torch.where, pixel by pixel, is
     # several times slower.
     index = torch.arange(len(images), device=images.device) + len(images) * flags
@@ -134,8 +132,7 @@ def normalize(
 def cutout_centers(num_images: int, height: int, width: int, seed: int, epoch: int) -> Tensor:
     """Draw the centers of the holes of Cutout (DeVries and Taylor, 2017), uniform over all pixels.
 
-    Returns:
-        int64 (num_images, 2), row and column, on the CPU. Row ``i`` belongs to the i-th sample seen.
+    Int64 (num_images, 2), row and column, on the CPU. Row ``i`` belongs to the i-th sample seen.
     """
     draws = raw_draws(seed, epoch, CUTOUT, 2 * num_images).reshape(num_images, 2)
     return torch.from_numpy(below(draws, np.array([height, width])))
@@ -145,15 +142,8 @@ def cutout(images: Tensor, centers: Tensor, length: int = 8) -> Tensor:
     """Set a square of ``length`` pixels around each image's center to zero, clipped at the border.
 
     A center near the border leaves a smaller hole, so the pixels there are dropped less often. The authors apply it
-    after normalization, where zero is the mean color, and use a length of 8 on CIFAR-100 (16 on CIFAR-10).
-
-    Args:
-        images: (B, C, H, W), normalized.
-        centers: int64 (B, 2), row and column. With an even length, a hole begins length / 2 pixels before its center.
-        length: side of the hole in pixels.
-
-    Returns:
-        (B, C, H, W), new.
+    after normalization, where zero is the mean color, and use a length of 8 on CIFAR-100 (16 on CIFAR-10). ``centers``
+    are int64 (B, 2), row and column: with an even length, a hole begins length / 2 pixels before. The result is new.
     """
     if images.ndim != 4 or centers.shape != (len(images), 2):
         found = f"{tuple(images.shape)} and {tuple(centers.shape)}"
@@ -197,13 +187,8 @@ def mixup(images: Tensor, partner: Tensor, share: Tensor) -> Tensor:
 def four_rotations(images: Tensor) -> Tensor:
     """The transforms of SLA (Lee et al., 2020): every image turned counterclockwise by 0, 90, 180 and 270 degrees.
 
-    With joint labels ``y * 4 + k``, as :func:`fsft.joint_labels` numbers them, this is SLA with R = 4.
-
-    Args:
-        images: (B, C, H, W) with H = W.
-
-    Returns:
-        (B, 4, C, H, W).
+    Square images (B, C, H, H) become (B, 4, C, H, H). With joint labels ``y * 4 + k``, as :func:`fsft.joint_labels`
+    numbers them, this is SLA with R = 4.
     """
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
         raise ValueError(f"expected square images (B, C, H, H), found shape {tuple(images.shape)}")

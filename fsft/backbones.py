@@ -8,10 +8,11 @@ and "PyramidNet-110-270" two more; the paper does not say which it used, so ``bl
 ResNets are torchvision's.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor, nn
@@ -87,10 +88,7 @@ class Bottleneck(nn.Module):
         return F.relu(out + self.shortcut(x), inplace=True)
 
 
-RESNET_BLOCKS: dict[str, tuple[type[BasicBlock | Bottleneck], int]] = {
-    "basic": (BasicBlock, 2),
-    "bottleneck": (Bottleneck, 3),
-}
+RESNET_BLOCKS: dict[str, tuple[type[nn.Module], int]] = {"basic": (BasicBlock, 2), "bottleneck": (Bottleneck, 3)}
 
 
 def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
@@ -108,14 +106,8 @@ def cifar_resnet(depth: int, block: str, shortcut: str = "B") -> nn.Sequential:
     block_class, layers = RESNET_BLOCKS[block]
     blocks = _blocks_per_stage(depth, 3 * layers, 2, f"{block} blocks")
     stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
-    stages, channels = [], 16
-    for width, strides in zip((16, 32, 64), _strides(blocks), strict=True):
-        stage = nn.Sequential()
-        for stride in strides:
-            stage.append(block_class(channels, width, stride, shortcut))
-            channels = width * block_class.expansion
-        stages.append(stage)
-    return _named(stem, stages)
+    widths = [[width] * blocks for width in (16, 32, 64)]
+    return _three_stages(stem, widths, partial(block_class, shortcut=shortcut), final_norm=False)
 
 
 class WideBlock(nn.Module):
@@ -123,6 +115,8 @@ class WideBlock(nn.Module):
 
     Where the width changes, the shortcut is a 1 x 1 convolution of the activated input, which both share.
     """
+
+    expansion = 1
 
     def __init__(self, in_channels: int, width: int, stride: int, dropout: float):
         super().__init__()
@@ -161,14 +155,8 @@ def wide_resnet(
     _expect(widen >= 1, "a factor of at least 1", f"wrn{depth}-{widen}")
     blocks = _blocks_per_stage(depth, 6, 4, "Wide ResNets")
     stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False))
-    stages, channels = [], 16
-    for width, strides in zip((16 * widen, 32 * widen, 64 * widen), _strides(blocks), strict=True):
-        stage = nn.Sequential()
-        for stride in strides:
-            stage.append(WideBlock(channels, width, stride, dropout))
-            channels = width
-        stages.append(stage)
-    return _named(stem, stages, final_norm=channels)
+    widths = [[width * widen] * blocks for width in (16, 32, 64)]
+    return _three_stages(stem, widths, partial(WideBlock, dropout=dropout))
 
 
 class PyramidBasic(nn.Module):
@@ -215,7 +203,7 @@ class PyramidBottleneck(nn.Module):
         return out + pad_channels(self.shortcut(x), out.shape[1])
 
 
-PYRAMID_BLOCKS: dict[str, tuple[type[PyramidBasic] | type[PyramidBottleneck], int]] = {
+PYRAMID_BLOCKS: dict[str, tuple[type[nn.Module], int]] = {
     "basic": (PyramidBasic, 2),
     "bottleneck": (PyramidBottleneck, 3),
 }
@@ -246,15 +234,9 @@ def pyramidnet(depth: int, alpha: int, block: str = "basic", shortcut: str = "A"
     block_class, layers = PYRAMID_BLOCKS[block]
     blocks = _blocks_per_stage(depth, 3 * layers, 2, f"{block} blocks")
     stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
-    stages, channels, exact_width = [], 16, 16.0
-    for strides in _strides(blocks):
-        stage = nn.Sequential()
-        for stride in strides:
-            exact_width += alpha / (3 * blocks)
-            stage.append(block_class(channels, round(exact_width), stride))
-            channels = round(exact_width) * block_class.expansion
-        stages.append(stage)
-    return _named(stem, stages, final_norm=channels)
+    exact = list(accumulate([alpha / (3 * blocks)] * (3 * blocks), initial=16.0))[1:]
+    widths = [[round(width) for width in exact[begin : begin + blocks]] for begin in range(0, 3 * blocks, blocks)]
+    return _three_stages(stem, widths, block_class)
 
 
 IMAGENET_RESNETS = dict.fromkeys(("resnet18", "resnet34"), "basic")
@@ -310,27 +292,29 @@ def _expect(condition: bool, expected: str, found: str, quote: bool = True) -> N
 
 
 def _blocks_per_stage(depth: int, step: int, extra: int, what: str) -> int:
-    """n of a network with ``step * n + extra`` layers; ValueError where there is none."""
+    """n of a network with ``step * n + extra`` layers, at most 2,000 or so; ValueError where there is none."""
     blocks, rest = divmod(depth - extra, step)
-    if rest or blocks < 1:
-        below = max(1, blocks) * step + extra
+    if rest or not 1 <= blocks <= 2000 // step:
+        below = min(max(1, blocks), 2000 // step - 1) * step + extra
         nearest = f"the nearest are {below} and {below + step}"
         raise ValueError(f"expected a depth of {step}n + {extra} for {what}, found {depth}; {nearest}")
     return blocks
 
 
-def _strides(blocks: int) -> Iterator[list[int]]:
-    """The strides of the blocks in three stages: the second and third halve the map at their beginning."""
-    yield from ([first] + [1] * (blocks - 1) for first in (1, 2, 2))
+def _three_stages(
+    stem: nn.Module, widths: list[list[int]], block: Callable[..., nn.Module], *, final_norm: bool = True
+) -> nn.Sequential:
+    """Stem and stages, initialized, from the widths of the blocks of each; the second and third begin with stride 2.
 
-
-def _named(stem: nn.Module, stages: list[nn.Sequential], final_norm: int | None = None) -> nn.Sequential:
-    """The stages under their names, initialized; a pre-activation network ends in the BN-ReLU of its last sum."""
-    if final_norm is not None:
-        stages[-1].extend([nn.BatchNorm2d(final_norm), nn.ReLU(inplace=True)])
-    network = nn.Sequential()
-    network.add_module("stem", stem)
-    for number, stage in enumerate(stages, start=1):
+    With ``final_norm`` the network ends in the BN-ReLU of its last sum, as pre-activation networks do.
+    """
+    network, channels = nn.Sequential(OrderedDict(stem=stem)), 16
+    for number, of_stage in enumerate(widths, start=1):
+        stage = nn.Sequential()
+        for place, width in enumerate(of_stage):
+            stage.append(block(channels, width, stride=2 if number > 1 and place == 0 else 1))
+            channels = width * int(stage[-1].expansion)  # type: ignore[arg-type]
         network.add_module(f"layer{number}", stage)
-    network.apply(he_initialization)
-    return network
+    if final_norm:
+        stage.extend([nn.BatchNorm2d(channels), nn.ReLU(inplace=True)])
+    return network.apply(he_initialization)

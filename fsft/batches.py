@@ -4,8 +4,6 @@ The draws of an epoch are tables with one row for each step. They lie on the dev
 a step finds its row without the host, so that one recording of a step serves for all (:mod:`fsft.runtime.graphs`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
@@ -22,25 +20,19 @@ Draws = dict[str, Tensor]
 
 
 class Batch(NamedTuple):
-    """A training batch.
+    """A training batch."""
 
-    Attributes:
-        images: float32 (B, 3, H, W), augmented, normalized, channels last.
-        targets: pairs of labels (B,) and the share that they have in the loss; the shares add up to one. Two pairs
-            where images are mixed, otherwise one.
-    """
-
-    images: Tensor
+    images: Tensor  # float32 (B, 3, H, W), augmented, normalized, channels last
+    # Pairs of labels (B,) and the share that they have in the loss, adding up to one: two where images are mixed.
     targets: tuple[tuple[Tensor, Tensor | float], ...]
 
 
 def epoch_draws(recipe: Recipe, count: int, size: int, seed: int, epoch: int) -> Draws:
     """The draws of an epoch over ``count`` images of side ``size``, on the CPU. An incomplete last batch is left out.
 
-    Returns:
-        ``order`` int64 (steps, B), indices of images; ``shift`` int64 (steps, B, 2) and ``flip`` bool (steps, B) as in
-        :func:`fsft.augment.epoch_plan`; with Cutout ``centers`` int64 (steps, B, 2); with Mixup ``share`` float32
-        (steps,) and ``partner`` int64 (steps, B).
+    ``order`` int64 (steps, B), indices of images; ``shift`` int64 (steps, B, 2) and ``flip`` bool (steps, B) as in
+    :func:`fsft.augment.epoch_plan`; with Cutout ``centers`` int64 (steps, B, 2); with Mixup ``share`` float32 (steps,)
+    and ``partner`` int64 (steps, B).
     """
     batch, steps = recipe.batch_size, count // recipe.batch_size
     plan = augment.epoch_plan(count, seed, epoch, crop="crop" in recipe.augment, flip="flip" in recipe.augment)
@@ -68,13 +60,9 @@ def crop_and_flip(images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor,
 def finished_batch(
     recipe: Recipe, statistics: tuple[Tensor, Tensor], draws: Draws, images: Tensor, labels: Tensor
 ) -> Batch:
-    """Normalization, Cutout and Mixup, which are the same for images from memory and from files.
+    """Normalization, Cutout and Mixup of a step's images uint8 (B, 3, H, W), cropped and flipped, and labels (B,).
 
-    Args:
-        recipe: the augmentations' settings.
-        statistics: mean and standard deviation (3,) of the training set, on the device.
-        draws: of this step.
-        images, labels: uint8 (B, 3, H, W), cropped and flipped, and int64 (B,).
+    The same for images from memory and from files. ``statistics`` (3,) of the training set are on the device.
     """
     x = augment.normalize(images, *statistics, channels_last=True)
     if "centers" in draws:
@@ -91,12 +79,8 @@ def decoded_images(
     """A step's images and labels, for each row of ``order`` (steps, B), decoded by ``workers`` processes on the way.
 
     ``crop`` means a random part of the image, see :mod:`fsft.datasets.stream`. The images depend neither on the step
-    with which ``order`` begins nor on ``workers``.
-
-    Raises:
-        DataError: an image cannot be read.
+    with which ``order`` begins nor on ``workers``. DataError: an image cannot be read.
     """
-    transform = stream.training_transform(
-        files.image_size, crop="crop" in recipe.augment, flip="flip" in recipe.augment
-    )
+    crop, flip = ("crop" in recipe.augment, "flip" in recipe.augment)
+    transform = stream.training_transform(files.image_size, crop=crop, flip=flip)
     yield from stream.batches(stream.Samples(files, transform, seed, epoch), order.tolist(), workers, device)

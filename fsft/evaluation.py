@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fsft import augment
 from fsft.datasets import stream
 from fsft.datasets.registry import FileSet, ImageSet
+from fsft.datasets.sets import check_statistics
 from fsft.framework import JointOutput, modes, predict
 from fsft.runtime.devices import resolve_precision
 
@@ -79,9 +80,12 @@ def _predictions(
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"expected a batch size of at least 1, found {batch_size}")
+    if len(data) == 0:
+        raise ValueError(f"expected images, found none in {data.name} {data.split}")
     device = next(model.parameters()).device
     bf16 = resolve_precision(precision, device) == "bf16"
     model.eval()
+    check_statistics(*statistics)
     for raw, labels in _in_order(data, batch_size, workers, device):
         x = augment.normalize(raw, statistics[0], statistics[1], channels_last=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

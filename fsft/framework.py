@@ -5,8 +5,6 @@ joint class ``y * M + j`` that is scored. A transform of the input with R versio
 M becomes R * M, and view j of the image is ``version * M + mask``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,9 +40,7 @@ class PlainNet(nn.Module):
         self, stages: nn.Sequential, num_classes: int, input_size: int = 32, drop_in_training: int | None = None
     ):
         super().__init__()
-        self.stages = stages
-        self.num_classes = num_classes
-        self.drop_in_training = drop_in_training
+        self.stages, self.num_classes, self.drop_in_training = stages, num_classes, drop_in_training
         *_, (channels, height, width) = feature_shapes(stages, input_size).values()
         _check_classes(num_classes)
         self.fc = nn.Linear(channels, num_classes)
@@ -100,11 +96,8 @@ class JointNet(nn.Module):
         taps = tuple(shapes)[-2:] if taps is None else tuple(taps)
         _check_taps(taps, tuple(shapes), transform_after)
         _check_classes(num_classes)
-        self.stages = stages
-        self.num_classes = num_classes
-        self.taps = taps
-        self.transform_after = transform_after
-        self.input_transform = input_transform
+        self.stages, self.num_classes, self.taps = stages, num_classes, taps
+        self.transform_after, self.input_transform = transform_after, input_transform
         masked = taps if transform_after is None else (transform_after,)
         self.masks = nn.ModuleDict({name: SizedMasks(no_masks, *shapes[name][1:]) for name in taps})
         self.masks.update({name: SizedMasks(masks, *shapes[name][1:]) for name in masked})
@@ -182,10 +175,8 @@ def predict(output: JointOutput, mode: str) -> Tensor:
     """
     _check_output(output)
     if mode not in modes(output):
-        raise ValueError(
-            f"expected a mode among {modes(output)}, found {mode!r}"
-            + ("; this network lacks the classifier that it needs" if mode in MODES else "")
-        )
+        lacking = "; this network lacks the classifier that it needs" if mode in MODES else ""
+        raise ValueError(f"expected a mode among {modes(output)}, found {mode!r}{lacking}")
     if mode == "si":
         return _softmax(matching_logits(output.last)[:, 0])
     if mode == "ag-last":
@@ -202,9 +193,7 @@ def predict(output: JointOutput, mode: str) -> Tensor:
 
 def modes(output: JointOutput) -> tuple[str, ...]:
     """The inference modes that an output offers, in the order of :data:`MODES`."""
-    missing = {"ag", "ag-logits"} if output.penultimate is None else set()
-    if output.distilled is None:
-        missing.add("sd")
+    missing = ("ag", "ag-logits") * (output.penultimate is None) + ("sd",) * (output.distilled is None)
     return tuple(mode for mode in MODES if mode not in missing)
 
 
@@ -327,10 +316,8 @@ def _check_output(output: object) -> None:
 
 def _check_targets(labels: Tensor, num_classes: int, weights: Tensor | None) -> None:
     if labels.is_floating_point() != (labels.ndim == 2) or (labels.ndim == 2 and labels.shape[1] != num_classes):
-        raise ValueError(
-            f"expected integer class labels (B,) or class probabilities (B, {num_classes}), "
-            f"found {labels.dtype} of shape {tuple(labels.shape)}"
-        )
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"expected integer class labels (B,) or class probabilities (B, {num_classes}), found {found}")
     if weights is not None and weights.shape != (num_classes,):
         raise ValueError(f"expected a weight for each of {num_classes} classes, found shape {tuple(weights.shape)}")
     # Only on the CPU: on a GPU a look at the numbers would make the host wait for the device at every step.

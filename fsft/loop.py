@@ -4,8 +4,6 @@ The order of the images and every random draw are a pure function of (seed, epoc
 killed at any moment goes on from its last checkpoint to the same bits, on the same kind of machine.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import signal
@@ -23,7 +21,7 @@ from torch.nn import functional as F
 
 from fsft.batches import Batch, Draws, crop_and_flip, decoded_images, draws_of_step, epoch_draws, finished_batch
 from fsft.datasets.registry import FileSet, ImageSet
-from fsft.datasets.sets import check_match, evenly_chosen
+from fsft.datasets.sets import check_match, check_statistics, evenly_chosen
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
@@ -93,11 +91,7 @@ class Loop:
         )
         if isinstance(train_set, ImageSet):
             self.images, self.labels = train_set.images.to(device), train_set.labels.to(device)
-        mean, std = train_set.statistics
-        if not std.all():
-            raise ValueError(
-                f"expected color channels that vary over the training images, found deviations {std.tolist()}"
-            )
+        mean, std = check_statistics(*train_set.statistics)
         self.statistics = mean.to(device, torch.float32), std.to(device, torch.float32)
         self.train_sample = evenly_chosen(train_set, TRAIN_SAMPLE)
         self.state = State(loss_sum=torch.zeros((), device=device))

@@ -4,8 +4,6 @@ A transform t_j multiplies a feature map with a binary mask M_j. The paper uses 
 quadrant, and M_0 = 1, the untouched map. With M = T + 1 masks, N classes become M * N joint classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -17,13 +15,8 @@ def quadrant_masks(height: int, width: int) -> Tensor:
 
     A quadrant's side is ``size // 2`` as in Appendix B, so on an odd map (7 x 7 in ResNet-50) the upper and left
     quadrants are one row or column smaller. The four dropped parts always add up to the whole map:
-    ``f = sum_j (f - f * M_j)``, the identity below eq. 1.
-
-    Returns:
-        float32 (5, height, width) with values 0 and 1.
-
-    Raises:
-        ValueError: a map with a side of 1, of which some masks would drop nothing and others everything.
+    ``f = sum_j (f - f * M_j)``, the identity below eq. 1. Zeros and ones, float32 (5, height, width). ValueError for a
+    map with a side of 1, of which some masks would drop nothing, and others everything.
     """
     return _grid_masks(height, width, 2)
 
@@ -86,11 +79,7 @@ mask_families: dict[str, Callable[[int, int], Tensor]] = {
 
 
 class SizedMasks(nn.Module):
-    """A family's masks (M, H, W) at the size of the features that come, made once for each size; in no checkpoint.
-
-    Raises:
-        ValueError: masks of another shape, not finite, or without the untouched map M_0 in front.
-    """
+    """A family's masks (M, H, W) at the size of the features that come, made once for each size; in no checkpoint."""
 
     def __init__(self, family: Callable[[int, int], Tensor], height: int, width: int):
         super().__init__()
@@ -153,16 +142,13 @@ def joint_labels(labels: Tensor, num_transforms: int) -> Tensor:
     if num_transforms < 1:
         raise ValueError(f"expected at least one transform (the untouched map), found {num_transforms}")
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-        raise ValueError(
-            f"expected integer class labels of shape (B,), found {labels.dtype} of shape {tuple(labels.shape)}"
-        )
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"expected integer class labels of shape (B,), found {found}")
     # As int64: narrower types would wrap around.
     return labels.long()[:, None] * num_transforms + torch.arange(num_transforms, device=labels.device)
 
 
 def _check_shapes(features: Tensor, masks: Tensor) -> None:
     if features.ndim != 4 or masks.ndim != 3 or features.shape[2:] != masks.shape[1:]:
-        raise ValueError(
-            "expected features (B, C, H, W) and masks (M, H, W) of the same H and W, "
-            f"found features {tuple(features.shape)} and masks {tuple(masks.shape)}"
-        )
+        found = f"features {tuple(features.shape)} and masks {tuple(masks.shape)}"
+        raise ValueError(f"expected features (B, C, H, W) and masks (M, H, W) of the same H and W, found {found}")

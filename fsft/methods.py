@@ -5,8 +5,6 @@ A method is a row. Whoever adds one adds a row here, and everything else follows
 out of a method's name. This file needs no torch, so that recipes can be listed and results be read without it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """The network that a recipe names, and its parameters as the optimizer sees them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -120,13 +121,9 @@ class Recipe:
     def distance(self) -> dict[str, list[Any]]:
         """The fields that differ from the paper's recipe: ``{field: [the paper's value, this value]}``."""
         paper_recipe = paper_recipes.get(self.origin or self.name)
-        paper = {} if paper_recipe is None else paper_recipe.as_dict()
-        own = self.as_dict()
-        return {
-            field: [paper[field], own[field]]
-            for field in paper
-            if field not in NO_TRAINING and paper[field] != own[field]
-        }
+        paper, own = {} if paper_recipe is None else paper_recipe.as_dict(), self.as_dict()
+        pairs = {field: [value, own[field]] for field, value in paper.items() if field not in NO_TRAINING}
+        return {field: [there, here] for field, (there, here) in pairs.items() if there != here}
 
     @property
     def digest(self) -> str:
@@ -154,11 +151,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """The inverse of :meth:`as_dict`.
-
-        Raises:
-            ValueError: fields that a recipe does not have.
-        """
+        """The inverse of :meth:`as_dict`; ValueError for fields that a recipe does not have."""
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"expected the fields of a recipe, found also {', '.join(unknown)}")
@@ -199,13 +192,8 @@ def _table1() -> dict[str, Recipe]:
 
     ResNet-164 has bottlenecks everywhere in the literature, WRN-28-10 has basic blocks by definition.
     """
-    networks = {
-        "resnet56": ("resnet56", "bottleneck", "B"),
-        "resnet110": ("resnet110", "bottleneck", "B"),
-        "resnet164": ("resnet164", "bottleneck", "B"),
-        "wrn28-10": ("wrn28-10", "basic", "B"),
-        "pyramidnet": ("pyramidnet110-270", "basic", "A"),
-    }
+    networks = {name: (name, "bottleneck", "B") for name in ("resnet56", "resnet110", "resnet164")}
+    networks |= {"wrn28-10": ("wrn28-10", "basic", "B"), "pyramidnet": ("pyramidnet110-270", "basic", "A")}
     variants = {"resnet56": "basic", "resnet110": "basic", "pyramidnet": "bottleneck"}
     table = {}
     for key, (model, block, shortcut) in networks.items():
@@ -234,20 +222,20 @@ def _resnet110() -> dict[str, Recipe]:
         "table2/resnet110/sla+fsft": {"method": "sla+fsft"},
         "sla/resnet110/sla-sd": {"method": "sla-sd"},
     }
-    settings |= {
-        f"table5/resnet110/{method}": {"method": method} for method in METHODS if METHODS[method].transform_after
-    }
+    later = [method for method in METHODS if METHODS[method].transform_after]
+    settings |= {f"table5/resnet110/{method}": {"method": method} for method in later}
     settings |= {f"fig4/resnet110/beta-{n / 10}": {"method": "fsft", "beta": n / 10} for n in range(1, 10)}
+    return _recipes(settings)
+
+
+def _recipes(settings: dict[str, dict[str, Any]]) -> dict[str, Recipe]:
     return {name: Recipe(name=name, **changes) for name, changes in settings.items()}
 
 
 def _table3() -> dict[str, Recipe]:
     """Table 3. The paper names no block and no change to the network for images of 64x64 pixels, so there is none."""
-    names = {f"table3/resnet110/{method}": method for method in TABLE1_METHODS}
-    return {
-        name: Recipe(name=name, dataset="tiny-imagenet", batch_size=256, method=method)
-        for name, method in names.items()
-    }
+    usual = {"dataset": "tiny-imagenet", "batch_size": 256}
+    return _recipes({f"table3/resnet110/{method}": usual | {"method": method} for method in TABLE1_METHODS})
 
 
 def _table4() -> dict[str, Recipe]:
@@ -258,28 +246,16 @@ def _table4() -> dict[str, Recipe]:
     random, as everywhere else in the paper, for its accuracies and 300 epochs speak against ImageNet's weights. Taps:
     the last two of the four stages.
     """
-    names = {f"table4/{name}/{method}": (name, method) for name in FINE_GRAINED for method in TABLE1_METHODS}
-    return {
-        name: Recipe(
-            name=name,
-            dataset=dataset,
-            dataset_options=(("image_size", 224),),
-            model="resnet50",
-            batch_size=16,
-            method=method,
-        )
-        for name, (dataset, method) in names.items()
-    }
+    usual = {"dataset_options": (("image_size", 224),), "model": "resnet50", "batch_size": 16}
+    places = itertools.product(FINE_GRAINED, TABLE1_METHODS)
+    return _recipes({f"table4/{name}/{method}": usual | {"dataset": name, "method": method} for name, method in places})
 
 
 def _fig1() -> dict[str, Recipe]:
     """Figure 1's toy experiment; its first and last column are ``table4/stanford-dogs/baseline`` and ``fsft``."""
     dogs = _table4()["table4/stanford-dogs/baseline"]
-    return {
-        f"fig1/stanford-dogs/{method}": replace(dogs, name=f"fig1/stanford-dogs/{method}", method=method)
-        for method in METHODS
-        if METHODS[method].drop_in_training
-    }
+    names = {f"fig1/stanford-dogs/{method}": method for method in METHODS if METHODS[method].drop_in_training}
+    return {name: replace(dogs, name=name, method=method) for name, method in names.items()}
 
 
 paper_recipes: dict[str, Recipe] = _table1() | _resnet110() | _table3() | _table4() | _fig1()

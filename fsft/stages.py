@@ -4,8 +4,6 @@ A network's convolutional part is an ``nn.Sequential`` of stages L_1, ..., L_m w
 tapped after any of them. :func:`as_stages` brings other people's classifiers into this form.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence

@@ -16,9 +16,9 @@ from fsft.loop import Loop
 from fsft.networks import build
 from fsft.recipe import Recipe
 from fsft.runtime import files
-from fsft.runtime.checkpoint import checkpoints, load_state, save_state, weights_digest
+from fsft.runtime.checkpoint import checkpoints, content_of, load_state, save_state, weights_digest
 from fsft.runtime.devices import resolve_device, resolve_precision
-from fsft.runtime.files import folder_lock, writable_folder
+from fsft.runtime.files import run_lock
 from fsft.runtime.graphs import in_turns
 from fsft.runtime.progress import ProgressReport
 from fsft.runtime.record import read_result, write_result
@@ -139,7 +139,7 @@ def _run(
         raise ValueError(f"expected at least one step, found {max_steps}")
     if not isinstance(recipe, Recipe):
         raise TypeError(f"expected a Recipe, such as one of fsft.recipes, found {recipe!r}")
-    if not 0 <= seed < 2**32:
+    if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"expected a seed from 0 to {2**32 - 1}, found {seed}")
     identity = {"slug": recipe.slug, "seed": seed, "precision": resolve_precision(precision, device)}
     stem = recipe.run_name(seed)
@@ -150,17 +150,15 @@ def _run(
     if stop.signal_number is not None:
         raise TrainingStoppedError(f"stopped before {stem} began", stop.signal_number)
     train_set, test_set = load(recipe)
-    for needed in (folder, None if result_path is None else result_path.parent):
-        if needed is not None:
-            writable_folder(needed)
     identity |= {"eval_every": recipe.eval_every, "train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
-    loop = Loop(recipe, identity, train_set, test_set, device, max_steps, workers, together)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(run_lock(folder, result_path))
+        loop = Loop(recipe, identity, train_set, test_set, device, max_steps, workers, together)
+        if result_path is not None and result_path.exists():  # another process was first
+            return load_run(result_path, folder, device)
         if folder is not None:
-            stack.enter_context(folder_lock(folder))
-            if result_path is not None and result_path.exists():  # another process was first
-                return load_run(result_path, folder, device)
-            loop.resume(folder)
+            with content_of(folder):
+                loop.resume(folder)
         report = stack.enter_context(
             ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch, estimate=max_steps is None)
         )
@@ -233,9 +231,10 @@ def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Ru
 def load_weights(path: Path, device: torch.device, expected_digest: str | None = None) -> nn.Module:
     """The trained network in a ``weights.pt`` file, in evaluation mode."""
     saved = load_state(path)
-    if expected_digest is not None and weights_digest(saved["model"]) != expected_digest:
+    with content_of(path):
+        found = weights_digest(saved["model"])
+        model = build(Recipe.from_dict(saved["recipe"]), len(saved["classes"]), saved.get("input_size", 32))
+        model.load_state_dict(saved["model"])
+    if expected_digest not in (None, found):
         raise ValueError(f"expected the weights that the result file names in {path}, found others: train it again")
-    recipe = Recipe.from_dict(saved["recipe"])
-    model = build(recipe, len(saved["classes"]), saved.get("input_size", 32))
-    model.load_state_dict(saved["model"])
     return model.to(device).to(memory_format=torch.channels_last).eval()

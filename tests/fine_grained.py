@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -90,40 +88,6 @@ def write_cars(data_dir: Path) -> Path:
 
 
 WRITERS = {"cub200": write_cub, "stanford-dogs": write_dogs, "stanford-cars": write_cars}
-
-
-MEMBERS = {
-    "cub200": {"CUB_200_2011.tgz": ("CUB_200_2011",)},
-    "stanford-dogs": {
-        "images.tar": ("Images",),
-        "annotation.tar": ("Annotation",),
-        "lists.tar": ("train_list.mat", "test_list.mat"),
-    },
-    "stanford-cars": {
-        "cars_train.tgz": ("cars_train",),
-        "cars_test.tgz": ("cars_test",),
-        "car_devkit.tgz": ("devkit",),
-    },
-}
-
-
-def pack(name: str, data_dir: Path) -> Path:
-    """The miniature of a data set as its official archives, in the folder that is returned; what was packed is gone."""
-    WRITERS[name](data_dir)
-    folder = data_dir / reader.ARCHIVES[name][0]
-    for archive, members in MEMBERS[name].items():
-        with tarfile.open(folder / archive, "w:gz" if archive.endswith("tgz") else "w") as file:
-            for member in members:
-                file.add(folder / member, member)
-                (folder / member).rename(data_dir / f"gone-{member}")
-    return folder
-
-
-def declare_archives(monkeypatch, name: str, folder: Path) -> None:
-    """The archives in the folder are, for one test, the official ones."""
-    place, digests = reader.ARCHIVES[name]
-    found = {archive: hashlib.md5((folder / archive).read_bytes()).hexdigest() for archive in digests}
-    monkeypatch.setitem(reader.ARCHIVES, name, (place, found))
 
 
 def declare_official(monkeypatch) -> None:

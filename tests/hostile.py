@@ -70,7 +70,7 @@ HOSTILE_OUTPUTS = [
     display({"text/markdown": "<script>alert(1)</script>"}),
     display({"text/latex": "\\href{javascript:alert(1)}{x}"}),
     display({"image/png": PNG}),
-    display({"image/png": PNG}, {"fsft_alt": "figure.png"}),
+    display({"image/png": PNG}, {"image/png": {"alt": "figure.png"}}),
     display({"text/plain": "/home/somebody/secret/file"}),
     new_output("error", ename="E", evalue="x", traceback=[]),
 ]

@@ -11,9 +11,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from fsft.book.checking import setup_cell
-
 ROOT = Path(__file__).resolve().parents[1]
+SETUP = nbformat.read(ROOT / "notebooks" / "01_feature_masks.ipynb", as_version=4).cells[1]
 PARAMETERS = 'profile = "quick"\ndata_dir = "data"\nseeds = 2\nrate = 0.1\nruns_dir = None'
 FIGURE = """
 import matplotlib.pyplot as plt
@@ -43,11 +42,11 @@ print("a " + "warning", file=sys.stderr)
 TIMING = "import time\nprint(time.time_ns())"
 
 
-def notebook(*cells, title="A chapter", parameters=PARAMETERS, repository=None):
+def notebook(*cells, title="A chapter", parameters=PARAMETERS):
     """A notebook as it is committed: title, setup cell, parameters, then `cells` (a str is a code cell)."""
     body = [
         new_markdown_cell(f"# {title}\n\nThe claim under test, by {{cite:t}}`fsft`: $f \\odot M_j$."),
-        new_code_cell(setup_cell(repository), metadata={"tags": ["hide-input"]}),
+        new_code_cell(SETUP.source, metadata=SETUP.metadata),
         new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         *(new_code_cell(cell.strip()) if isinstance(cell, str) else cell for cell in cells),
     ]

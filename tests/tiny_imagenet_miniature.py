@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -58,18 +56,6 @@ def write(data_dir: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return data_dir / tiny_imagenet.FOLDER
-
-
-def pack(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The miniature as an archive, which is, for one test, the official one."""
-    data_dir.mkdir(exist_ok=True)
-    path = data_dir / tiny_imagenet.ARCHIVE
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.mkdir("tiny-imagenet-200/train")
-        for name, content in official_files().items():
-            archive.writestr(f"tiny-imagenet-200/{name}", content)
-    monkeypatch.setattr(tiny_imagenet, "ARCHIVE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-    return path
 
 
 def declare_official(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from fsft.datasets.reading import read_image
 from fsft.datasets.stream import evaluation_transform
 from fsft.framework import JointNet, JointOutput, PlainNet, modes, predict
 from fsft.recipe import FINE_GRAINED, Recipe
-from fsft.runtime.checkpoint import load_state
+from fsft.runtime.checkpoint import content_of, load_state
 from fsft.runtime.devices import resolve_device
 from fsft.training import load_weights, recipe_data
 
@@ -75,7 +75,7 @@ def load(path: str | Path, *, device: str | torch.device | None = None, data_dir
     path = Path(path) / "weights.pt" if Path(path).is_dir() else Path(path)
     if not path.exists():
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
-    saved = load_state(path)
+    saved, model = load_state(path), load_weights(path, resolve_device(device))
     recipe, classes = Recipe.from_dict(saved["recipe"]), tuple(saved["classes"])
     statistics = saved.get("statistics")
     if statistics is None and data_dir is None:
@@ -88,7 +88,7 @@ def load(path: str | Path, *, device: str | torch.device | None = None, data_dir
         if train_set.classes != classes:
             raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
         statistics = [values.tolist() for values in train_set.statistics]
-    mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
-    model = load_weights(path, resolve_device(device))
+    with content_of(path):
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
     assert isinstance(model, PlainNet | JointNet)
     return Trained(model, recipe, classes, saved.get("input_size", 32), (mean, std))

@@ -1,7 +1,5 @@
 """From somebody's whole classifier to a :class:`fsft.JointNet`, and from a trained one back to an ordinary network."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Iterator

@@ -15,7 +15,6 @@ STEPS = {
     "execute": "execute one notebook",
     "stage": "put the sources of the pages together",
     "finish": "mend and check the built pages",
-    "setup-cells": "write the install cell, for the repository's address, into each notebook",
 }
 
 
@@ -42,10 +41,9 @@ def run_step(options: argparse.Namespace, root: Path) -> list[str]:
     if options.step == "execute":
         execute(options.notebook, root, options.profile, options.data_dir)
         return []
-    from fsft.book.checking import page_problems, source_problems, write_setup_cells
+    from fsft.book.checking import page_problems, source_problems
     from fsft.book.staging import mend, stage
     from fsft.evidence.verdicts import marker_problems
-    from fsft.runtime.provenance import repository_url
 
     if options.step == "key":
         problems = [*source_problems(root), *marker_problems(root)]
@@ -55,12 +53,8 @@ def run_step(options: argparse.Namespace, root: Path) -> list[str]:
     if options.step == "stage":
         stage(root, options.profile)
         return []
-    if options.step == "finish":
-        mend(root)
-        return page_problems(root)
-    for name in write_setup_cells(root, repository_url(root)):
-        print(f"setup cell written: {name}")
-    return []
+    mend(root)
+    return page_problems(root)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 from fsft.book import BookError
 from fsft.book.executing import declared_parameters
-from fsft.book.staging import BRANCH, staging_folder, toc_pages
+from fsft.book.staging import NO_REPOSITORY, staging_folder, toc_pages
 from fsft.runtime.provenance import repository_url
 
 _ALT_WORDS = 3
@@ -22,52 +22,22 @@ _FILE_NAME = re.compile(r"\S+\.(png|jpe?g|svg|gif|webp)", re.IGNORECASE)
 _ACTIVE = ["script", "iframe", "object", "embed", "form"]
 
 
-def setup_cell(repository: str | None) -> str:
-    """The source of every notebook's first code cell: a no-op where fsft is installed."""
-    if repository is None:
-        return (
-            "# Does nothing where fsft is installed.\n"
-            "import importlib.util\n\n"
-            'if importlib.util.find_spec("fsft") is None:\n'
-            '    raise ModuleNotFoundError("fsft is not installed: run `pip install --no-deps .` in the repository")'
-        )
-    return (
-        "# Does nothing where fsft is installed. Elsewhere, for example in Colab, it installs the package\n"
-        "# alone, so that the torch that is already there stays.\n"
-        "import importlib.util\n\n"
-        'if importlib.util.find_spec("fsft") is None:\n'
-        f'    %pip install --quiet --no-deps "fsft @ git+{repository}"'
-    )
-
-
-def write_setup_cells(root: Path, repository: str | None) -> list[str]:
-    """Put the current setup cell into every notebook whose first code cell is another one; the changed files."""
-    changed = []
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
-        cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
-        if "find_spec" not in cell.source:
-            raise BookError(f"the first code cell of {path.name} is not a setup cell: put one there")
-        if cell.source != setup_cell(repository):
-            cell.source = setup_cell(repository)
-            path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-            changed.append(path.name)
-    return changed
-
-
 def source_problems(root: Path) -> list[str]:
     """Every broken rule of the committed notebooks, one sentence each."""
-    repository, pages = repository_url(root), toc_pages(root)
-    problems = []
+    pages, problems, setups = toc_pages(root), [], set()
     for path in sorted((root / "notebooks").glob("*.ipynb")):
-        found = list(notebook_problems(nbformat.read(path, as_version=nbformat.NO_CONVERT), repository))
+        notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+        found = list(notebook_problems(notebook))
         if f"notebooks/{path.stem}" not in pages:
             found.append("it is not in _toc.yml")
+        setups |= {cell.source.rpartition("\n")[0] for cell in notebook.cells if NO_REPOSITORY in cell.source}
+        if len(setups) > 1:
+            found.append("its setup cell is not that of the chapters before, but for its last line: copy it from there")
         problems += [f"notebooks/{path.name}: {text}" for text in found]
     return problems
 
 
-def notebook_problems(notebook: NotebookNode, repository: str | None) -> Iterator[str]:
+def notebook_problems(notebook: NotebookNode) -> Iterator[str]:
     """What is wrong with a notebook as a committed file."""
     if (notebook.nbformat, notebook.nbformat_minor) < (4, 5):
         yield "the format must be nbformat 4.5 or later, with cell ids"
@@ -78,8 +48,8 @@ def notebook_problems(notebook: NotebookNode, repository: str | None) -> Iterato
     if not notebook.cells[0].source.startswith("# "):
         yield "the first cell must start with the title, '# ...'"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if not code or code[0].source != setup_cell(repository):
-        yield "the first code cell must be the setup cell: `python -m fsft.book setup-cells`"
+    if not code or not code[0].source.endswith(f"{NO_REPOSITORY})"):
+        yield "the first code cell must be the setup cell, without a repository's address: copy that of chapter 1"
     if any(cell.outputs or cell.execution_count for cell in code):
         yield "outputs and execution counts do not belong into git: clear them"
     try:
@@ -169,12 +139,10 @@ def _button_problems(page: Path, name: str, root: Path) -> Iterator[str]:
     buttons = _soup(page).select(".dropdown-launch-buttons a, .dropdown-source-buttons a, .header-article a.btn[href]")
     addresses = [str(element.get("href", "")) for element in buttons]
     for address in (address for address in addresses if address.startswith("http")):
-        if repository is None:
-            yield f"a button leads to {address}, but pyproject.toml names no repository"
-        elif repository.removeprefix("https://github.com/") not in address:
-            yield f"a button leads to {address}, which is not {repository}"
-        _, marker, path = address.partition(f"/blob/{BRANCH}/")
-        if marker and not (root / unquote(path.split("?")[0])).is_file():
+        if not repository or repository.removeprefix("https://github.com/") not in address:
+            yield f"a button leads to {address}, which is not {repository or 'expected without an address on GitHub'}"
+        path = re.search(r"/blob/[^/]+/([^?]+)", address)
+        if path and not (root / unquote(path[1])).is_file():
             yield f"a button leads to {address}, which is not a file of the repository"
     if repository and (root / f"{name}.ipynb").is_file() and not any("colab" in address for address in addresses):
         yield "the page has no button that opens its notebook in Colab"

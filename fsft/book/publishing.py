@@ -113,14 +113,13 @@ def _clean_data(output: NotebookNode, hidden: Mapping[str, str]) -> NotebookNode
     metadata: dict[str, Any] = {}
     for mime, value in output.data.items():
         if mime == "image/png":
-            alt = output.metadata.get("fsft_alt")
+            drawn = output.metadata.get("image/png", {})
+            alt = drawn.get("alt")
             if not isinstance(alt, str) or len(alt.split()) < ALT_WORDS:
                 raise BookError("a figure has no alternative text: end the cell with plots.show(fig, alt=...)")
             data[mime] = value
-            metadata = {"fsft_alt": _clean_text(alt, hidden)}
-            width = output.metadata.get("image/png", {}).get("width")
-            if type(width) is int:
-                metadata["image/png"] = {"width": width}
+            width = {"width": drawn["width"]} if type(drawn.get("width")) is int else {}
+            metadata = {"image/png": {"alt": _clean_text(alt, hidden), **width}}
         elif mime in ("text/plain", "text/html"):
             data[mime] = _clean_text(str(value), hidden)
         else:
@@ -165,7 +164,7 @@ def _move_alt_text(cell: NotebookNode) -> None:
         raise BookError(f"one cell shows {len(figures)} figures: show one figure per cell")
     if figures:
         # MyST-NB reads the alternative text from the cell, so a cell can hold only one figure.
-        cell.metadata["mystnb"] = {"image": {"alt": figures[0].metadata["fsft_alt"]}}
+        cell.metadata["mystnb"] = {"image": {"alt": figures[0].metadata["image/png"]["alt"]}}
 
 
 def _with_banner(cells: Sequence[NotebookNode], banner: str) -> list[NotebookNode]:

@@ -13,10 +13,11 @@ import yaml  # type: ignore[import-untyped]
 from nbformat import NotebookNode
 
 from fsft.book import BookError
+from fsft.book.downloads import clean
 from fsft.book.executing import current, executed_folder
-from fsft.runtime.provenance import repository_url
+from fsft.runtime.provenance import git_state, repository_url
 
-BRANCH = "main"
+NO_REPOSITORY = 'repository=""'  # in the last line of a setup cell
 STATUS_MARK = "<!-- fsft:status -->"
 
 
@@ -42,6 +43,8 @@ def toc_pages(root: Path) -> list[str]:
 def stage(root: Path, profile: str) -> Path:
     """Put the executed notebooks, `book/`, `results/`, `_config.yml`, and `_toc.yml` into a new staging folder.
 
+    Buttons, and the cells that install the package, lead to the repository and the commit from which the book is built.
+
     Raises:
         BookError: a notebook was not executed as it is now.
     """
@@ -55,10 +58,12 @@ def stage(root: Path, profile: str) -> Path:
     (target / "extra").mkdir()
     if (root / "results").is_dir():
         shutil.copytree(root / "results", target / "extra" / "results")
-    for name in notebooks:
-        shutil.copyfile(executed_folder(root, profile) / name, target / "notebooks" / name)
+    repository, commit = repository_url(root), git_state(root)["commit"] or "main"
+    for name, notebook in notebooks.items():
+        launching(notebook, repository, commit)
+        (target / "notebooks" / name).write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    config = staged_config(config, repository_url(root))
+    config = staged_config(config, repository, commit)
     (target / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     shutil.copyfile(root / "_toc.yml", target / "_toc.yml")
     status = target / "book" / "status.md"
@@ -67,6 +72,12 @@ def stage(root: Path, profile: str) -> Path:
         raise BookError(f"book/status.md must hold the line {STATUS_MARK!r} exactly once")
     status.write_text(text.replace(STATUS_MARK, status_tables(notebooks)), encoding="utf-8")
     return target
+
+
+def launching(notebook: NotebookNode, repository: str | None, commit: str) -> None:
+    """Write into the notebook's setup cell from where it installs the package."""
+    for cell in notebook.cells if repository else ():
+        cell.source = cell.source.replace(NO_REPOSITORY, f'repository="{repository}@{commit}"')
 
 
 def _executed_now(source: Path, root: Path, profile: str) -> NotebookNode:
@@ -80,13 +91,13 @@ def _executed_now(source: Path, root: Path, profile: str) -> NotebookNode:
     return notebook
 
 
-def staged_config(config: Mapping[str, Any], repository: str | None) -> dict[str, Any]:
+def staged_config(config: Mapping[str, Any], repository: str | None, commit: str) -> dict[str, Any]:
     """`_config.yml` with all that shows the repository's address set, or switched off while there is none."""
     staged = {**config, "html": dict(config.get("html", {}))}
     for button in ("use_repository_button", "use_issues_button"):
         staged["html"][button] = repository is not None
     # Jupyter Book's default is its own repository, so the address has to be overwritten in both cases.
-    staged["repository"] = {"url": repository or "", "branch": BRANCH, "path_to_book": ""}
+    staged["repository"] = {"url": repository or "", "branch": commit, "path_to_book": ""}
     staged["launch_buttons"] = {"notebook_interface": "jupyterlab"}
     if repository:
         staged["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
@@ -124,7 +135,7 @@ def _distinct(records: Sequence[Mapping[str, Any]], key: str) -> list[str]:
 
 
 def mend(root: Path) -> None:
-    """Put the theme's and the bibliography's accessibility faults right, in every built page."""
+    """Clean the downloads, and put the theme's and the bibliography's accessibility faults right in every page."""
     box, sidebar = '<div class="pst-scrollable-table-container"', '<div id="pst-primary-sidebar"'
     faults = {
         # The role is deprecated, and a list may hold nothing but list items.
@@ -135,7 +146,11 @@ def mend(root: Path) -> None:
         # The book's title and the search button lie outside every landmark.
         sidebar: f'{sidebar} role="navigation" aria-label="Book"',
     }
-    for path in (staging_folder(root) / "_build" / "html").rglob("*.html"):
+    built = staging_folder(root) / "_build" / "html"
+    for path in built.glob("_sources/notebooks/*.ipynb"):
+        notebook = clean(nbformat.read(path, as_version=4), root / "book" / "references.bib", repository_url(root))
+        path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    for path in built.rglob("*.html"):
         page = path.read_text(encoding="utf-8")
         for fault, right in faults.items():
             page = page.replace(fault, right)

@@ -1,7 +1,6 @@
 """Reduced recipes that a CPU trains in minutes or hours; each knows its distance from the paper's."""
 
-from __future__ import annotations
-
+from itertools import product
 from typing import Any
 
 from fsft.methods import MASK_FAMILIES, METHODS
@@ -15,19 +14,14 @@ def _cpu() -> dict[str, Recipe]:
 
     ``cpu/tiny-imagenet`` trains ResNet-8 on the classes of tiny-ImageNet that are there, for the maps of Part III.
     """
-    settings: dict[str, dict[str, Any]] = {}
-    for method in TABLE1_METHODS:
-        origin = f"table1/resnet56/{method}"
-        settings[f"cpu/resnet20/{method}"] = {"origin": origin, "model": "resnet20", "epochs": 30}
-        settings[f"cpu/tiny-imagenet/{method}"] = {
-            "origin": f"table3/resnet110/{method}",
-            "dataset_options": (("classes", "available"),),
-            "model": "resnet8",
-            "batch_size": 128,
-            "epochs": 12,
-            "head_lr_scale": short_head_lr_scale(method),
-        }
-    return {name: _reduced(name, **SHORT, **changes) for name, changes in settings.items()}
+    usual = {method: {"origin": f"table1/resnet56/{method}"} for method in TABLE1_METHODS}
+    tiny = {
+        method: {"origin": f"table3/resnet110/{method}", "head_lr_scale": short_head_lr_scale(method)}
+        for method in TABLE1_METHODS
+    }
+    at_hand = {"dataset_options": (("classes", "available"),), "model": "resnet8", "batch_size": 128, "epochs": 12}
+    found = _recipes("cpu/resnet20", SHORT | {"model": "resnet20", "epochs": 30}, usual)
+    return found | _recipes("cpu/tiny-imagenet", SHORT | at_hand, tiny)
 
 
 def _cpu_short() -> dict[str, Recipe]:
@@ -61,22 +55,17 @@ def _shortcut() -> dict[str, Recipe]:
     """
     origins = {method: f"table1/resnet56/{method}" for method in ("baseline", "fsft")}
     origins["cutout"] = "table2/resnet110/cutout"
-    settings: dict[str, Any] = {"dataset": "photodigits", "model": "resnet8", "epochs": 6, "batch_size": 32, "lr": 0.1}
-    return {
-        f"cpu/shortcut/{correlation}/{method}": _reduced(
-            f"cpu/shortcut/{correlation}/{method}",
-            **SHORT
-            | settings
-            | {
-                "origin": origin,
-                "dataset_options": (("background_correlation", correlation), ("background_contrast", 0.3)),
-                "augment": ("cutout",) if method == "cutout" else (),
-                "head_lr_scale": short_head_lr_scale(paper_recipes[origin].method),
-            },
-        )
-        for correlation in CORRELATIONS
-        for method, origin in origins.items()
-    }
+    common: dict[str, Any] = SHORT | {"dataset": "photodigits", "model": "resnet8", "epochs": 6}
+    common |= {"batch_size": 32, "lr": 0.1}
+    settings: dict[str, dict[str, Any]] = {}
+    for correlation, (method, origin) in product(CORRELATIONS, origins.items()):
+        settings[f"{correlation}/{method}"] = {
+            "origin": origin,
+            "dataset_options": (("background_correlation", correlation), ("background_contrast", 0.3)),
+            "augment": ("cutout",) if method == "cutout" else (),
+            "head_lr_scale": short_head_lr_scale(paper_recipes[origin].method),
+        }
+    return _recipes("cpu/shortcut", common, settings)
 
 
 MAP_BUDGETS = {100: (10, 30, 100), 500: (10, 30)}  # epochs by images per class; CIFAR-100 has 500 of each
@@ -88,13 +77,12 @@ def _cpu_map() -> dict[str, Recipe]:
     ``-x5`` is ``head_lr_scale`` 5. Cells that another recipe trains already are left to it: find runs by their fields.
     """
     cells: dict[str, Recipe] = {}
-    for images, budgets in MAP_BUDGETS.items():
-        for epochs in budgets:
-            for method in ("baseline", "fsft-x5", "fsft", "fsft-sd-x5", "fsft-sd"):
-                name = f"cpu/map/{images}x{epochs}/{method}"
-                changes = SHORT | {"origin": f"table1/resnet56/{method.removesuffix('-x5')}", "model": "resnet20"}
-                changes |= {"images_per_class": None if images == 500 else images, "epochs": epochs}
-                cells[name] = _reduced(name, **changes, head_lr_scale=5.0 if method.endswith("-x5") else 1.0)
+    budgets = [(images, epochs) for images, all_epochs in MAP_BUDGETS.items() for epochs in all_epochs]
+    for (images, epochs), method in product(budgets, ("baseline", "fsft-x5", "fsft", "fsft-sd-x5", "fsft-sd")):
+        name = f"cpu/map/{images}x{epochs}/{method}"
+        changes = SHORT | {"origin": f"table1/resnet56/{method.removesuffix('-x5')}", "model": "resnet20"}
+        changes |= {"images_per_class": None if images == 500 else images, "epochs": epochs}
+        cells[name] = _reduced(name, **changes, head_lr_scale=5.0 if method.endswith("-x5") else 1.0)
     # Beside the map, at one of its budgets: is it the weight decay, or the depth?
     sides: dict[str, dict[str, Any]] = {"decay": {"weight_decay": 1e-4}, "depth": {"model": "resnet8"}}
     for side, changes in sides.items():
@@ -106,9 +94,10 @@ def _cpu_map() -> dict[str, Recipe]:
 
 def _cpu_beta() -> dict[str, Recipe]:
     """Figure 4's ten weights in minutes each; beta = 1 is ``cpu/short-cifar100/fsft``."""
-    changes = SHORT | {"model": "resnet20", "images_per_class": 100, "epochs": 10, "head_lr_scale": 5.0}
-    names = {f"cpu/beta/{n / 10}": f"fig4/resnet110/beta-{n / 10}" for n in range(1, 10)}
-    return {name: _reduced(name, origin=origin, **changes) for name, origin in names.items()}
+    common = SHORT | {"model": "resnet20", "images_per_class": 100, "epochs": 10, "head_lr_scale": 5.0}
+    return _recipes(
+        "cpu/beta", common, {f"{n / 10}": {"origin": f"fig4/resnet110/beta-{n / 10}"} for n in range(1, 10)}
+    )
 
 
 def _cpu_masks() -> dict[str, Recipe]:
@@ -116,12 +105,10 @@ def _cpu_masks() -> dict[str, Recipe]:
 
     A row of a joint classifier meets a positive in one view of M: its rate is multiplied by M, whatever the family.
     """
-    changes = SHORT | {"origin": "table1/resnet110/fsft", "model": "resnet20", "images_per_class": 100, "epochs": 10}
-    names = {f"cpu/masks/{family}": family for family in MASK_FAMILIES if family != "quadrants"}
-    return {
-        name: _reduced(name, **changes, masks=family, head_lr_scale=float(MASK_FAMILIES[family]))
-        for name, family in names.items()
-    }
+    common = SHORT | {"origin": "table1/resnet110/fsft", "model": "resnet20", "images_per_class": 100, "epochs": 10}
+    others = {family: views for family, views in MASK_FAMILIES.items() if family != "quadrants"}
+    settings = {family: {"masks": family, "head_lr_scale": float(views)} for family, views in others.items()}
+    return _recipes("cpu/masks", common, settings)
 
 
 def _split() -> dict[str, Recipe]:
@@ -142,14 +129,10 @@ def _split() -> dict[str, Recipe]:
     settings |= {f"{name}-x5": apart[name] | {"head_lr_scale": 5.0} for name in ("masks", "two-heads", "fsft")}
     settings |= {f"fsft-beta-{beta}": apart["fsft"] | {"beta": beta} for beta in (0.1, 0.3)}
     common: dict[str, Any] = SHORT | {"images_per_class": 100, "epochs": 30, "eval_every": 10}
-    split = {
-        f"cpu/split/basic/{name}": _reduced(f"cpu/split/basic/{name}", **common | changes, model="resnet20")
-        for name, changes in settings.items()
-    }
-    for name in ("baseline", "masks", "fsft"):
-        wide: dict[str, Any] = common | apart[name] | {"model": "resnet29", "block": "bottleneck"}
-        split[f"cpu/split/bottleneck/{name}"] = _reduced(f"cpu/split/bottleneck/{name}", **wide)
-    return split
+    places = {f"basic/{name}": changes | {"model": "resnet20"} for name, changes in settings.items()}
+    wide = {"model": "resnet29", "block": "bottleneck"}
+    places |= {f"bottleneck/{name}": apart[name] | wide for name in ("baseline", "masks", "fsft")}
+    return _recipes("cpu/split", common, places)
 
 
 def _saturation() -> dict[str, Recipe]:
@@ -176,10 +159,7 @@ def _saturation() -> dict[str, Recipe]:
         settings[f"e3/{name}"] = apart[name] | {"model": "resnet56", "block": "bottleneck"}
     common: dict[str, Any] = {"model": "resnet20", "block": "basic", "images_per_class": 25}
     common |= {"batch_size": 32, "eval_every": 20}
-    return {
-        f"cpu/saturation/{name}": _reduced(f"cpu/saturation/{name}", **common | changes)
-        for name, changes in settings.items()
-    }
+    return _recipes("cpu/saturation", common, settings)
 
 
 def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
@@ -190,6 +170,11 @@ def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
 def short_head_lr_scale(method: str) -> float:
     """``head_lr_scale`` of short runs, in which the paper's 1 leaves FSFT farther behind (chapter 4)."""
     return 1.0 if method == "baseline" else 5.0
+
+
+def _recipes(place: str, common: dict[str, Any], settings: dict[str, dict[str, Any]]) -> dict[str, Recipe]:
+    """A recipe for each of the settings, named below a place."""
+    return {f"{place}/{name}": _reduced(f"{place}/{name}", **common | own) for name, own in settings.items()}
 
 
 def _reduced(name: str, *, origin: str, **changes: Any) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import fnmatch
 import itertools
 import json
@@ -27,13 +28,35 @@ COSTS = (
 TOLERANCE = 0.2  # percentage points between two devices, whose kernels round differently; one device repeats its bits
 
 
+_FOLDERS = {"data": "data sets", "runs": "checkpoints and weights", "results": "result files"}
+
+
+def add_folders(command: Any, *names: str) -> None:
+    """``--data-dir``, ``--runs-dir`` and ``--results-dir``, or some of them."""
+    for name in names or _FOLDERS:
+        command.add_argument(f"--{name}-dir", type=Path, default=Path(name), help=f"{_FOLDERS[name]} (default: {name})")
+
+
+def add_run(command: Any) -> None:
+    """A recipe, its seed, and the folders."""
+    command.add_argument("recipe", help="a name from 'fsft recipes'")
+    command.add_argument("--seed", type=int, default=0)
+    add_folders(command)
+
+
+def add_device(command: Any, precision: bool = True) -> None:
+    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    if precision:
+        command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+
+
 def add_run_options(command: Any) -> None:
     """The options of ``fsft recipes`` that list runs."""
     command.add_argument("--missing", action="store_true", help="list the runs that have no result yet")
     command.add_argument("--json", action="store_true", help="the runs (all, or with --missing) for programs")
     command.add_argument("--count", action="store_true", help="with --json: count FLOPs and bytes too, in a minute")
     command.add_argument("--seeds", default="0-3", help="of runs, such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
-    command.add_argument("--results-dir", type=Path, default=Path("results"), help="result files (default: results)")
+    add_folders(command, "results")
     add_changes(command, lists=True)
 
 
@@ -46,10 +69,8 @@ def add_evaluate(commands: Any) -> None:
         f"that it names, and the status is 1 if an accuracy is more than {TOLERANCE} points away from its.",
     )
     command.add_argument("run", type=Path, help="a run's folder, such as runs/<slug>-seed0, or a result file")
-    command.add_argument("--data-dir", type=Path, default=Path("data"))
-    command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="weights (default: runs)")
-    command.add_argument("--results-dir", type=Path, default=Path("results"), help="result files (default: results)")
-    command.add_argument("--device")
+    add_folders(command)
+    add_device(command, precision=False)
     command.add_argument("--precision", choices=("auto", "bf16", "fp32"), help="default: the result's, or auto")
     command.set_defaults(command=evaluate_run)
 
@@ -62,8 +83,15 @@ def matching(pattern: str) -> list[str]:
     """
     names = fnmatch.filter(recipes, pattern)
     if not names:
-        raise ValueError(f"expected a pattern that fits some recipe, found {pattern!r}; 'fsft recipes' lists all")
+        found = f"{pattern!r}{did_you_mean(pattern)}"
+        raise ValueError(f"expected a pattern that fits some recipe, found {found}; 'fsft recipes' lists all")
     return names
+
+
+def did_you_mean(name: str) -> str:
+    """The nearest name of a recipe as the end of a sentence; empty when none is near."""
+    near = difflib.get_close_matches(name, recipes, n=1, cutoff=0.75)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def list_runs(options: argparse.Namespace) -> int:
@@ -82,6 +110,10 @@ def list_runs(options: argparse.Namespace) -> int:
         if (options.missing and not missing) or (recipe.digest, seed) in listed:  # equal training, another name
             continue
         listed.add((recipe.digest, seed))
+        measured = []
+        for (device, title), times in sorted(seconds.get(key, {}).items()):
+            hours = round(statistics.median(times) * recipe.epochs / 3600, 3)
+            measured.append({"type": device, "name": title, "hours": hours, "runs": len(times)})
         run = {
             "run": recipe.run_name(seed),
             "recipe": recipe.name,
@@ -89,15 +121,7 @@ def list_runs(options: argparse.Namespace) -> int:
             "arguments": [name, "--seed", str(seed), *as_arguments(changes)],
             "targets": sorted(belongs.get(recipe.digest, ())),
             "missing": missing,
-            "measured": [
-                {
-                    "type": device,
-                    "name": title,
-                    "hours": round(statistics.median(times) * recipe.epochs / 3600, 3),
-                    "runs": len(times),
-                }
-                for (device, title), times in sorted(seconds.get(key, {}).items())
-            ],
+            "measured": measured,
         }
         if options.count:
             if key not in counts:
@@ -134,22 +158,19 @@ def targets() -> dict[str, set[str]]:
     """By a recipe's digest: the paper's tables and figures, the claims, and our findings that its runs decide."""
     from fsft.evidence import paper
     from fsft.evidence.assertions import claims, findings
-    from fsft.evidence.comparison import Contrast, Quantity, quantity
+    from fsft.evidence.comparison import Contrast, quantity
 
     found: dict[str, set[str]] = defaultdict(set)
 
-    def add(one: Quantity, *names: str) -> None:
-        for recipe in (one.recipe, one.reference):
-            if recipe is not None:
-                found[recipe.digest].update(names)
-
-    for key, cell in paper.cells.items():
-        add(quantity(key), "paper", cell.table.lower().replace(" ", ""))
+    asked = [(quantity(key), {"paper", cell.table.lower().replace(" ", "")}) for key, cell in paper.cells.items()]
     for assertion in (*claims.values(), *findings.values()):
         for comparison in assertion.comparisons:
-            if isinstance(comparison, Contrast):
-                for one in (*comparison.plus, *comparison.minus):
-                    add(one, f"{assertion.kind.removesuffix('s')}-{assertion.id}")
+            sides = (*comparison.plus, *comparison.minus) if isinstance(comparison, Contrast) else ()
+            asked += [(one, {f"{assertion.kind.removesuffix('s')}-{assertion.id}"}) for one in sides]
+    for one, names in asked:
+        for recipe in (one.recipe, one.reference):
+            if recipe is not None:
+                found[recipe.digest] |= names
     return found
 
 
@@ -194,8 +215,8 @@ def evaluate_run(options: argparse.Namespace) -> int:
     if not path.exists():
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
     saved = load_state(path)
-    recipe = Recipe.from_dict(saved["recipe"])
     model = load_weights(path, resolve_device(options.device), result["weights_sha256"] if result else None)
+    recipe = Recipe.from_dict(saved["recipe"])
     train_set, test_set = recipe_data(recipe, options.data_dir)
     if list(test_set.classes) != list(saved["classes"]):
         raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
@@ -204,11 +225,11 @@ def evaluate_run(options: argparse.Namespace) -> int:
     precision = options.precision or (result["precision"] if result else "auto")
     far = False
     for mode, accuracy in evaluate(model, test_set, statistics=train_set.statistics, precision=precision).items():
-        said = result["last"][mode] if result else None
-        far |= said is not None and abs(accuracy - said) > TOLERANCE
-        compared = (
-            "" if said is None else "  as in the result" if accuracy == said else f"  the result says {said:.2f} %"
-        )
+        compared = ""
+        if result:
+            said = result["last"][mode]
+            far |= abs(accuracy - said) > TOLERANCE
+            compared = "  as in the result" if accuracy == said else f"  the result says {said:.2f} %"
         print(f"{mode:<8}  {accuracy:.2f} %{compared}")
     if far:
         print(f"fsft: {claim} claims other accuracies than its weights have here", file=sys.stderr)

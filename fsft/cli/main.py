@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsft import __version__
 from fsft.catalog import recipes
-from fsft.cli.ledger import add_evaluate, add_run_options, list_runs, matching
+from fsft.cli.ledger import (
+    add_device,
+    add_evaluate,
+    add_folders,
+    add_run,
+    add_run_options,
+    did_you_mean,
+    list_runs,
+    matching,
+)  # fmt: skip
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.cli.predict import add_predict
 from fsft.recipe import Recipe
@@ -34,22 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return options.command(options)
-    except KeyboardInterrupt:
-        print("fsft: stopped at once; what was saved before is kept", file=sys.stderr)
-        return SIGNALED + signal.SIGINT
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SIGNALED + signal.SIGPIPE
+        return SIGNALED + getattr(signal, "SIGPIPE", 13)  # Windows has none
     except Exception as caught:
         from fsft.datasets.stream import worker_lost
+        from fsft.runtime.devices import memory_full
 
-        error = worker_lost(caught) or caught
+        error = worker_lost(caught) or memory_full(caught) or caught
         status = _exit_status(error)
         if status is None:
             raise
-        print(
-            f"fsft: {str(error) or 'the memory is full: close other programs, or take less at a time'}", file=sys.stderr
-        )
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:  # the system's own words
+            text = f"{error.filename or 'a file'}: {error.strerror}; check the path, its permissions, room on the disk"
+        print(f"fsft: {text}", file=sys.stderr)
         return status
 
 
@@ -70,9 +77,7 @@ def _exit_status(error: Exception) -> int | None:
         return FAILED
     if isinstance(error, ValueError | FileNotFoundError):
         return BAD_ARGUMENTS
-    if isinstance(
-        error, OSError | ImportError | MemoryError
-    ):  # a folder that cannot be written, a package that is not there
+    if isinstance(error, OSError | ImportError | MemoryError):  # a folder that cannot be written, a missing package
         return FAILED
     return None
 
@@ -81,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fsft", description="Self-supervision of feature transformation (arXiv 2106.04922), reproduced."
     )
-    parser.add_argument("--version", action="version", version=f"fsft {_version()}")
+    parser.add_argument("--version", action="version", version=f"fsft {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_recipes(commands)
     _add_train(commands)
@@ -94,13 +99,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("fsft")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
 def _add_recipes(commands: Any) -> None:
     command = commands.add_parser("recipes", help="list the recipes, or the runs that have no result yet")
     command.add_argument("pattern", nargs="*", default=["*"], help="such as 'table1/*' (default: all)")
@@ -109,20 +107,14 @@ def _add_recipes(commands: Any) -> None:
 
 
 def _add_train(commands: Any) -> None:
+    same = "The same command again goes on where the run was, or says that it is done."
     command = commands.add_parser(
-        "train",
-        help="train a recipe, or go on with it",
-        description="Train a recipe. The same command again goes on where the run was, or says that it is done.",
+        "train", help="train a recipe, or go on with it", description=f"Train a recipe. {same}"
     )
-    command.add_argument("recipe", help="a name from 'fsft recipes'")
-    command.add_argument("--seed", type=int, default=0)
-    _add_folders(command)
-    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
-    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    add_run(command)
+    add_device(command)
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
-    command.add_argument(
-        "--workers", type=int, metavar="N", help="processes that decode images (fine-grained data sets)"
-    )
+    command.add_argument("--workers", type=int, metavar="N", help="processes that decode images (fine-grained data)")
     command.add_argument("--steps", type=int, metavar="N", help="only try it out: stop after N steps, write no result")
     add_changes(command, lists=False)
     command.set_defaults(command=train_recipe)
@@ -139,12 +131,9 @@ def _add_sweep(commands: Any) -> None:
     command.add_argument("--seeds", default="0-3", help="such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on each GPU (default: 1)")
     command.add_argument("--gpus", default="", help="such as 0,1")
-    command.add_argument(
-        "--together", type=int, metavar="K", help="K runs at a time in one process, side by side on one GPU"
-    )
-    _add_folders(command)
-    command.add_argument("--device", help="as in 'fsft train'")
-    command.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    command.add_argument("--together", type=int, metavar="K", help="K runs at a time in one process, on one GPU")
+    add_folders(command)
+    add_device(command)
     add_changes(command, lists=True)
     command.set_defaults(command=sweep_recipes)
 
@@ -156,42 +145,28 @@ def _add_localize(commands: Any) -> None:
         description="Score the class activation maps of a finished run against the masks or boxes of its test images, "
         "and write results/maps/<slug>-seed<seed>.json.",
     )
-    command.add_argument("recipe", help="a name from 'fsft recipes'")
-    command.add_argument("--seed", type=int, default=0)
-    _add_folders(command)
-    command.add_argument("--device", help="as in 'fsft train'")
+    add_run(command)
+    add_device(command, precision=False)
+    command.add_argument("--images", type=int, metavar="N", help="about N test images, evenly chosen (default: all)")
     command.add_argument(
-        "--images", type=int, metavar="N", help="score about N test images, evenly chosen (default: all)"
-    )
-    command.add_argument(
-        "--gallery",
-        type=int,
-        metavar="N",
-        help="in place of scores, write N test images with their maps into results/galleries/",
+        "--gallery", type=int, metavar="N", help="instead, N images with their maps into results/galleries/"
     )
     command.set_defaults(command=localize_run)
 
 
 def _add_data(commands: Any) -> None:
-    command = commands.add_parser("data", help="check, unpack or download data sets")
-    command.add_argument("action", choices=("check", "unpack", "download"))
+    command = commands.add_parser("data", help="check or download data sets")
+    command.add_argument("action", choices=("check", "download"))
     command.add_argument("name", help="such as cifar100, tiny-imagenet, cub200, imagefolder:PATH")
-    command.add_argument("--data-dir", type=Path, default=Path("data"))
+    add_folders(command, "data")
     command.add_argument("--strict", action="store_true", help="refuse files in class folders that are not read")
     command.set_defaults(command=handle_data)
 
 
 def _add_verify(commands: Any) -> None:
     command = commands.add_parser("verify", help="check every result file, and name what was altered")
-    command.add_argument("--results-dir", type=Path, default=Path("results"))
-    command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="weights that are here are checked too")
+    add_folders(command, "runs", "results")
     command.set_defaults(command=verify_results)
-
-
-def _add_folders(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data-dir", type=Path, default=Path("data"), help="data sets (default: data)")
-    command.add_argument("--runs-dir", type=Path, default=Path("runs"), help="checkpoints and weights (default: runs)")
-    command.add_argument("--results-dir", type=Path, default=Path("results"), help="result files (default: results)")
 
 
 def list_recipes(options: argparse.Namespace) -> int:
@@ -241,23 +216,17 @@ def train_recipe(options: argparse.Namespace) -> int:
     if options.steps is not None:  # the whole test set would take much longer than the steps
         train_set, test_set = recipe_data(recipe, options.data_dir)
         data = train_set, test_set.subset(1, seed=0)
-    run = train(
-        recipe,
-        options.seed,
-        data_dir=options.data_dir,
-        runs_dir=options.runs_dir if options.steps is None else None,
-        results_dir=options.results_dir,
-        device=options.device,
-        precision=options.precision,
-        progress=options.progress,
-        max_steps=options.steps,
-        workers=options.workers,
-        data=data,
-    )
+    chosen = _chosen(options, "data_dir", "results_dir", "device", "precision", "progress", "workers")
+    runs_dir = options.runs_dir if options.steps is None else None
+    run = train(recipe, options.seed, runs_dir=runs_dir, max_steps=options.steps, data=data, **chosen)
     print(summary(recipe, run))
     tried = "tried out, and tested on one image of each class: no result written"
     print(tried if options.steps is not None else f"result: {result_path}")
     return 0
+
+
+def _chosen(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names}
 
 
 def changed_recipe(options: argparse.Namespace) -> Recipe:
@@ -272,7 +241,7 @@ def named_recipe(name: str) -> Recipe:
         ValueError: there is none.
     """
     if name not in recipes:
-        raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}")
+        raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}{did_you_mean(name)}")
     return recipes[name]
 
 
@@ -298,22 +267,14 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
     names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
-    jobs = make_jobs(
-        names,
-        parse_seeds(options.seeds),
-        list(grid(options)),
-        common,
-        data_dir=options.data_dir,
-        runs_dir=options.runs_dir,
-        results_dir=options.results_dir,
-    )
+    folders = _chosen(options, "data_dir", "runs_dir", "results_dir")
+    jobs = make_jobs(names, parse_seeds(options.seeds), list(grid(options)), common, **folders)
     for job in jobs:
         if job.state == "done":
             read_result(job.result)  # a damaged file is no result
     if options.together:
-        kept = ("data_dir", "runs_dir", "results_dir", "precision", "device")
-        chosen = {name: getattr(options, name) for name in kept}
-        return run_together(jobs, options.together, {**chosen, "progress": "lines"})
+        chosen = _chosen(options, "precision", "device")
+        return run_together(jobs, options.together, {**folders, **chosen, "progress": "lines"})
     return run_sweep(jobs, at_once=options.jobs, gpus=[gpu for gpu in options.gpus.split(",") if gpu])
 
 
@@ -322,7 +283,7 @@ def localize_run(options: argparse.Namespace) -> int:
     from fsft.maps.localize import localize
 
     recipe = named_recipe(options.recipe)
-    where = {name: getattr(options, name) for name in ("data_dir", "runs_dir", "results_dir", "device")}
+    where = _chosen(options, "data_dir", "runs_dir", "results_dir", "device")
     if options.gallery is not None:
         print(f"gallery: {write_gallery(recipe, options.seed, images=options.gallery, **where)}")
         return 0
@@ -335,7 +296,7 @@ def localize_run(options: argparse.Namespace) -> int:
 
 
 def handle_data(options: argparse.Namespace) -> int:
-    from fsft.datasets.registry import DataError, check_dataset, download_cifar100, unpack
+    from fsft.datasets.registry import DataError, check_dataset, download_cifar100
 
     if options.action == "download":
         if options.name != "cifar100":
@@ -343,8 +304,6 @@ def handle_data(options: argparse.Namespace) -> int:
                 f"only cifar100 can be downloaded, found {options.name!r}; 'fsft data check' says how to get the others"
             )
         download_cifar100(options.data_dir)
-    if options.action == "unpack":
-        unpack(options.name, options.data_dir)
     print(check_dataset(options.name, options.data_dir, strict=options.strict))
     return 0
 

@@ -6,6 +6,8 @@ import argparse
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
 
 from fsft.methods import MASK_FAMILIES, METHODS
 from fsft.recipe import AUGMENTATIONS, SCHEDULES, Recipe
@@ -41,37 +43,16 @@ def _number(text: str) -> float | str:
     return text
 
 
+MOST_SEEDS = 10_000
 IN_USE = 4  # exit status of ``fsft train`` when another process holds the run; ``fsft sweep`` waits for it
 
-CHANGES: dict[str, Callable[[str], object]] = {
-    "epochs": int,
-    "model": str,
-    "block": str,
-    "shortcut": str,
-    "dataset": str,
-    "dataset_options": pairs,
-    "method": str,
-    "augment": augmentations,
-    "batch_size": int,
-    "lr": float,
-    "weight_decay": float,
-    "schedule": str,
-    "beta": float,
-    "head_lr_scale": float,
-    "images_per_class": int,
-    "cutout_length": int,
-    "mixup_alpha": float,
-    "masks": str,
-    "temperature": float,
-    "eval_every": int,
-}
-CHOICES = {
-    "schedule": SCHEDULES,
-    "block": ("basic", "bottleneck"),
-    "shortcut": ("A", "B"),
-    "method": tuple(METHODS),
-    "masks": tuple(MASK_FAMILIES),
-}
+_KINDS: dict[Any, Callable[[str], object]] = {"str": str, "int": int, "int | None": int, "float": float}
+_FIXED = ("name", "origin", "momentum", "milestones", "gamma")
+# What can be changed of a recipe, and how its text is read.
+CHANGES = {field.name: _KINDS.get(field.type, pairs) for field in fields(Recipe) if field.name not in _FIXED}
+CHANGES["augment"] = augmentations
+CHOICES = {"schedule": SCHEDULES, "block": ("basic", "bottleneck"), "shortcut": ("A", "B")}
+CHOICES |= {"method": tuple(METHODS), "masks": tuple(MASK_FAMILIES)}
 HINTS = {"dataset_options": "none|NAME=VALUE[+NAME=VALUE]", "augment": "none|crop+flip+cutout+mixup"}
 
 
@@ -86,8 +67,8 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if int(last or first) < int(first):
-            raise ValueError(f"expected rising seeds such as 0-3, found {part!r}")
+        if not 0 <= int(last or first) - int(first) < MOST_SEEDS:
+            raise ValueError(f"expected rising seeds such as 0-3, at most {MOST_SEEDS:,}, found {part!r}")
         seeds += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(seeds))
 

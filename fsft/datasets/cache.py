@@ -2,8 +2,6 @@
 when in doubt.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

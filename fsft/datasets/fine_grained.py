@@ -4,16 +4,8 @@ Dogs (Khosla et al., 2011) and Stanford Cars (Krause et al., 2013).
 The Stanford lists are MATLAB files, which ``scipy`` reads without running anything in them.
 """
 
-from __future__ import annotations
-
-import gzip
-import hashlib
 import io
-import shutil
-import tarfile
-import tempfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -21,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 from scipy.io import loadmat
 
-from fsft.datasets.reading import ARCHIVE_BYTES, LIST_BYTES, as_text, open_file, problem, read_file
+from fsft.datasets.reading import LIST_BYTES, as_text, problem, read_file
 from fsft.datasets.sets import FileSet, below, file_set
 
 CUB, DOGS, CARS = "cub200", "stanford-dogs", "stanford-cars"
@@ -32,24 +24,20 @@ IMAGES = {
 }
 NUM_CLASSES = {CUB: 200, DOGS: 120, CARS: 196}
 # Folder of the archives, from the data folder, and the MD5 of each.
-ARCHIVES: dict[str, tuple[str, dict[str, str]]] = {
+_DOGS = {
+    "images.tar": "1bb1f2a596ae7057f99d7d75860002ef",
+    "annotation.tar": "4298cc0031f6bc6e74612ac83b5988e2",
+    "lists.tar": "edbb9f16854ec66506b5f09b583e0656",
+}
+_CARS = {
+    "cars_train.tgz": "065e5b463ae28d29e77c1b4b166cfe61",
+    "cars_test.tgz": "4ce7ebf6a94d07f1952d94dd34c4d501",
+    "car_devkit.tgz": "c3b158d763b6e2245038c8ad08e45376",
+}
+ARCHIVES = {
     CUB: (".", {"CUB_200_2011.tgz": "97eceeb196236b17998738112f37df78"}),
-    DOGS: (
-        "stanford-dogs",
-        {
-            "images.tar": "1bb1f2a596ae7057f99d7d75860002ef",
-            "annotation.tar": "4298cc0031f6bc6e74612ac83b5988e2",
-            "lists.tar": "edbb9f16854ec66506b5f09b583e0656",
-        },
-    ),
-    CARS: (
-        "stanford_cars",
-        {
-            "cars_train.tgz": "065e5b463ae28d29e77c1b4b166cfe61",
-            "cars_test.tgz": "4ce7ebf6a94d07f1952d94dd34c4d501",
-            "car_devkit.tgz": "c3b158d763b6e2245038c8ad08e45376",
-        },
-    ),
+    DOGS: ("stanford-dogs", _DOGS),
+    CARS: ("stanford_cars", _CARS),
 }
 SOURCES = {
     CUB: "download https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -126,11 +114,9 @@ def stanford_cars(split: str, data_dir: Path) -> FileSet:
 def _fix(name: str, data_dir: Path) -> str:
     """What to do where something is missing."""
     place, digests = ARCHIVES[name]
-    unpack = f"run `fsft data unpack {name} --data-dir {data_dir}`"
-    if all((data_dir / place / archive).is_file() for archive in digests):
-        return unpack
     wanted = ", ".join(f"{archive} (MD5 {md5})" for archive, md5 in digests.items())
-    return f"put {wanted} into {data_dir / place} ({SOURCES[name]}) and {unpack}"
+    unpack = " && ".join(f"tar -xf {archive}" for archive in digests)
+    return f"put {wanted} into {data_dir / place} ({SOURCES[name]}) and run `{unpack}` there"
 
 
 def _check_count(path: Path, name: str, split: str, found: int, fix: str) -> None:
@@ -200,44 +186,3 @@ def _around_dogs(path: Path, fix: str) -> tuple[int, int, int, int]:
         found = f"{type(error).__name__}: {error}"
         raise problem(path, "XML with a bndbox of whole numbers", found, fix) from None
     return min(x0), min(y0), max(x1), max(y1)
-
-
-def unpack(name: str, data_dir: Path, say: Callable[[str], None] = print) -> None:
-    """Unpack the official archives of a data set where they lie. What is there already is kept.
-
-    Raises:
-        DataError: there is nothing to unpack for this name, an archive is missing, or it is not the official one.
-    """
-    if name not in ARCHIVES:
-        raise problem("data set", ", ".join(ARCHIVES), repr(name), "only these have archives to unpack")
-    place, digests = ARCHIVES[name]
-    for archive, md5 in digests.items():
-        _unpack(data_dir / place / archive, md5, _fix(name, data_dir), say)
-
-
-def _unpack(path: Path, md5: str, fix: str, say: Callable[[str], None]) -> None:
-    """Unpack one archive beside itself; each of its top entries appears whole or not at all.
-
-    tarfile's ``data`` filter refuses links and names that lead out of the folder, and devices.
-    """
-    with (
-        open_file(path, fix, ARCHIVE_BYTES) as file,
-        tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as partial,
-    ):
-        found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != md5:
-            size = f"{path.stat().st_size:,} bytes with MD5 {found}"
-            raise problem(path, f"the official archive with MD5 {md5}", size, "get the original")
-        file.seek(0)  # the same open file: what was checked is what is read
-        try:
-            with tarfile.open(fileobj=file) as archive:
-                archive.extractall(partial, filter="data")
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise problem(path, "an archive of plain files and folders", str(error), "get the original") from None
-        for entry in sorted(Path(partial).iterdir()):
-            target = path.parent / entry.name
-            if target.exists():
-                say(f"{target} is there already and was kept; delete it to unpack it anew")
-            else:
-                shutil.move(entry, target)
-                say(f"{target} unpacked from {path.name}")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from torchvision.transforms.functional import center_crop, resize
 from tqdm import tqdm
 
 from fsft.datasets.cache import cached
@@ -168,11 +169,4 @@ def image_folder(
 
 def center_square(image: Image.Image, size: int) -> Image.Image:
     """The shorter side resized to ``size`` pixels, then the central ``size`` x ``size`` square, in RGB."""
-    image = image.convert("RGB")
-    short, long = sorted(image.size)
-    if short != size:
-        scaled = size * long // short
-        new_size = (size, scaled) if image.width <= image.height else (scaled, size)
-        image = image.resize(new_size, Image.Resampling.BILINEAR)
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
+    return center_crop(resize(image.convert("RGB"), [size]), [size, size])

@@ -10,8 +10,6 @@ All arithmetic is on integers and all draws are raw PCG64 output, so the bytes d
 data set's fingerprint tells.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -28,16 +26,9 @@ DEFAULT_SIZE = {"train": 10_000, "test": 2_000}
 # (photo, x0, y0, x1, y1) of the class's own background; chosen by eye to look different: sky, lake, roofs,
 # foliage, petals, leaf, ...
 REGIONS = (
-    (0, 330, 0, 640, 130),
-    (0, 350, 200, 545, 300),
-    (0, 545, 140, 640, 427),
-    (0, 90, 90, 330, 200),
-    (0, 80, 240, 330, 330),
-    (0, 0, 335, 300, 427),
-    (0, 330, 300, 545, 427),
-    (1, 180, 95, 435, 340),
-    (1, 0, 70, 165, 330),
-    (1, 445, 0, 640, 427),
+    *((0, 330, 0, 640, 130), (0, 350, 200, 545, 300), (0, 545, 140, 640, 427), (0, 90, 90, 330, 200)),
+    *((0, 80, 240, 330, 330), (0, 0, 335, 300, 427), (0, 330, 300, 545, 427)),
+    *((1, 180, 95, 435, 340), (1, 0, 70, 165, 330), (1, 445, 0, 640, 427)),
 )
 PHOTO_SHAPE = (427, 640, 3)
 # The first part of each region (along its longer side) and of each class's digits is for training, the rest
@@ -57,9 +48,8 @@ def photodigits(
     background_correlation: float = 0.0,
     background_contrast: float = 1.0,
 ) -> ImageSet:
-    """The ``split`` ("train" or "test") of photodigits: ``size`` images, balanced over 10 classes.
+    """The ``split`` ("train" or "test") of photodigits: ``size`` (10,000 or 2,000) images, balanced over 10 classes.
 
-    The default size is 10,000 for training and 2,000 for testing.
     With probability ``background_correlation`` the background is cut from the class's own region of the
     photographs, otherwise from a region drawn uniformly from all ten. It changes the backgrounds only:
     digits, places and sizes of one seed stay. ``background_contrast`` below one fades each background towards its mean
@@ -91,10 +81,7 @@ def _require(condition: bool, option: str, expected: str, found: Any) -> None:
 
 
 class _Draws:
-    """Columns of random numbers, one row per image.
-
-    They are raw output of PCG64, which NumPy promises never to change.
-    """
+    """Columns of random numbers, one row per image: raw output of PCG64, which NumPy promises never to change."""
 
     def __init__(self, seed: int, split: str, count: int) -> None:
         sequence = np.random.SeedSequence(entropy=seed, spawn_key=(0 if split == "train" else 1,))
@@ -125,18 +112,16 @@ def _photos() -> list[np.ndarray]:
 def _part(region: tuple[int, int, int, int, int], split: str) -> tuple[slice, slice]:
     """Rows and columns of the region that belong to the split."""
     _, x0, y0, x1, y1 = region
-    if x1 - x0 >= y1 - y0:
-        cut = x0 + int((x1 - x0) * TRAIN_REGION)
-        x0, x1 = (x0, cut) if split == "train" else (cut, x1)
-    else:
-        cut = y0 + int((y1 - y0) * TRAIN_REGION)
-        y0, y1 = (y0, cut) if split == "train" else (cut, y1)
-    return slice(y0, y1), slice(x0, x1)
+
+    def part(low: int, high: int) -> slice:
+        cut = low + int((high - low) * TRAIN_REGION)
+        return slice(low, cut) if split == "train" else slice(cut, high)
+
+    return (slice(y0, y1), part(x0, x1)) if x1 - x0 >= y1 - y0 else (part(y0, y1), slice(x0, x1))
 
 
 def _shrink(values: np.ndarray, side: int) -> np.ndarray:
-    """Integer ``values`` (length, ...) averaged over windows of side/32 pixels along the first axis, times
-    ``side``.
+    """Integer ``values`` (length, ...) averaged over windows of side/32 pixels along the first axis, times ``side``.
 
     From running sums, at edges in units of 1/32 pixel: a window may begin and end within a pixel.
     """
@@ -171,10 +156,7 @@ def _backgrounds(split: str, labels: np.ndarray, correlation: float, draws: _Dra
 
 
 def _enlarge_matrix(size: int) -> np.ndarray:
-    """Linear interpolation from 8 to ``size`` pixels: weights (size, 8).
-
-    In units of 1/(2 size), so that they are integers; rows sum to 2 size.
-    """
+    """Linear interpolation from 8 to ``size`` pixels: integer weights (size, 8), in units of 1/(2 size)."""
     position = np.clip((2 * np.arange(size) + 1) * 8 - size, 0, 14 * size)
     low = np.minimum(position // (2 * size), 6)
     share = position - low * 2 * size
@@ -189,13 +171,12 @@ def _digit_bank(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    chosen, counts = [], []
+    chosen = []
     for label in range(10):
         index = np.flatnonzero(digits.target == label)
         cut = int(len(index) * TRAIN_DIGITS)
-        part = index[:cut] if split == "train" else index[cut:]
-        chosen.append(part)
-        counts.append(len(part))
+        chosen.append(index[:cut] if split == "train" else index[cut:])
+    counts = [len(part) for part in chosen]
     return digits.images[np.concatenate(chosen)].astype(np.int64), np.cumsum([0, *counts[:-1]]), np.array(counts)
 
 
@@ -226,10 +207,7 @@ def _faded(rgb: np.ndarray, contrast: int) -> np.ndarray:
 
 
 def _colors(rgb: np.ndarray, opacity: np.ndarray, draws: _Draws, block: slice) -> np.ndarray:
-    """Ink color uint16 (n, 3): brighter than a dark background, darker than a bright one.
-
-    The contrast and the tint are random.
-    """
+    """Ink uint16 (n, 3) of random contrast and tint: brighter than a dark background, darker than a bright one."""
     # The weights sum to 256, so 16 bits hold the weighted sum of bytes.
     luma = (77 * rgb[:, 0] + 150 * rgb[:, 1] + 29 * rgb[:, 2]) >> 8
     weighted = np.multiply(luma, opacity, dtype=np.uint32)
@@ -246,8 +224,7 @@ def _paste(rgb: np.ndarray, opacity: np.ndarray, colors: np.ndarray) -> np.ndarr
     """uint8 (n, 3, 32, 32): the ink mixed with the background."""
     opacity = opacity[:, None]
     # At most 255 * 255 + 127, so 16 bits hold it.
-    mixed = rgb * (255 - opacity) + colors[:, :, None, None] * opacity + 127
-    return (mixed // 255).astype(np.uint8)
+    return ((rgb * (255 - opacity) + colors[:, :, None, None] * opacity + 127) // 255).astype(np.uint8)
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:

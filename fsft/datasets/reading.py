@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
 
+from fsft.runtime.files import open_regular
+
 # Only these decoders are offered to a file, whatever its content says it is.
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP")
 LIST_BYTES = 16_000_000  # annotations and lists of files
 IMAGE_BYTES = 256_000_000
-ARCHIVE_BYTES = 2_000_000_000  # no official archive is larger; to hash a terabyte would take an hour
 PIXELS = 50_000_000
 # The shorter side becomes the network's: an image of 400,000 x 1 pixels would be enlarged to millions of columns.
 ELONGATION = 100
@@ -62,21 +62,15 @@ def open_file(path: Path, fix: str, limit: int = LIST_BYTES) -> io.BufferedReade
     Raises:
         DataError: it is something else, or cannot be read.
     """
+    expected = f"a regular file of at most {limit:,} bytes"
     try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+        file = open_regular(path)
     except OSError as error:
-        raise _unreadable(path, "a file", error, fix) from None
-    status = os.fstat(file.fileno())
-    if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
+        raise _unreadable(path, expected, error, fix) from None
+    if (size := os.fstat(file.fileno()).st_size) <= limit:
         return file
     file.close()
-    found = f"{status.st_size:,} bytes" if stat.S_ISREG(status.st_mode) else "a pipe or a device"
-    raise problem(path, f"a regular file of at most {limit:,} bytes", found, fix)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    # A pipe would keep us waiting for its writer; Windows has no such pipes, and no such flag.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    raise problem(path, expected, f"{size:,} bytes", fix)
 
 
 def read_file(path: Path, fix: str) -> bytes:

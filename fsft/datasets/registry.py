@@ -6,8 +6,6 @@ whose images are decoded when they are needed. Whatever is wrong with the data r
 the path, what was expected, what was found, what to do.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,24 +14,15 @@ from typing import Any
 
 from fsft.datasets import tiny_imagenet
 from fsft.datasets.cifar import cifar100, download_cifar100, find_source
-from fsft.datasets.fine_grained import CARS, CUB, DOGS, cub200, stanford_cars, stanford_dogs, unpack
+from fsft.datasets.fine_grained import CARS, CUB, DOGS, cub200, stanford_cars, stanford_dogs
 from fsft.datasets.imagefiles import image_folder
 from fsft.datasets.photodigits import photodigits
 from fsft.datasets.reading import DataError, problem
 from fsft.datasets.sets import IMAGE_SIZE, FileSet, ImageSet, channel_statistics
 from fsft.runtime.files import in_checkout
 
-__all__ = [
-    "DataError",
-    "FileSet",
-    "ImageSet",
-    "channel_statistics",
-    "check_dataset",
-    "download_cifar100",
-    "load_dataset",
-    "load_split",
-    "unpack",
-]
+__all__ = ["DataError", "FileSet", "ImageSet", "channel_statistics"]
+__all__ += ["check_dataset", "download_cifar100", "load_dataset", "load_split"]
 
 SPLITS = ("train", "test")
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -61,10 +50,8 @@ def load_dataset(name: str, split: str, data_dir: str | os.PathLike[str] = "data
     ``photodigits``: options ``size``, ``seed``, ``background_correlation`` and ``background_contrast``; nothing is
     read from ``data_dir``. ``cifar100``: no options. ``tiny-imagenet``: option ``classes``, "all" or "available" (see
     ``fsft.datasets.tiny_imagenet``). ``imagefolder:<path>``: option ``image_size`` (32). The last three keep
-    their decoded images in ``data_dir``/.fsft-cache.
-
-    Raises:
-        DataError: the name, split or an option is unknown, or the data is missing, incomplete or damaged.
+    their decoded images in ``data_dir``/.fsft-cache. DataError: the name, split or an option is unknown, or the data is
+    missing, incomplete or damaged.
     """
     if name in STREAMED:
         raise problem(name, "a data set that fits into memory", "one that streams", "use load_split")
@@ -78,11 +65,8 @@ def load_split(
 
     These are ``cub200``, ``stanford-dogs`` and ``stanford-cars``, with the option ``image_size`` (224), the side of the
     squares that networks see; :mod:`fsft.datasets.stream` says how they are cut. Each is the official archive, unpacked
-    (``fsft data unpack`` does it) in ``data_dir``: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``,
+    in ``data_dir``: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``,
     ``Annotation/`` and the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``.
-
-    Raises:
-        DataError: as :func:`load_dataset`.
     """
     return _load(name, split, data_dir, options)
 
@@ -117,9 +101,7 @@ def _load(name: str, split: str, data_dir: str | os.PathLike[str], options: dict
 def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data", *, strict: bool = False) -> str:
     """Read every image of both splits from its file, not from the cache, and report what is there.
 
-    Raises:
-        DataError: something is missing, incomplete or damaged; with ``strict`` also, if a file in a class folder is not
-            read.
+    DataError: something is missing, incomplete or damaged; or with ``strict``, a file in a class folder is not read.
     """
     find = {"cifar100": find_source, "tiny-imagenet": tiny_imagenet.find_source}.get(name)
     lines = [name if find is None else f"{name}, read from {find(find_data(data_dir))}"]
@@ -135,10 +117,8 @@ def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data", *, stric
                 f"  SHA-256 of the list {data.sha256}",
             ]
             continue
-        lines += [
-            f"{split}: {len(data):,} images of {'x'.join(map(str, data.images.shape[1:]))}, {classes}",
-            f"  SHA-256 {data.sha256}",
-        ]
+        shape = "x".join(map(str, data.images.shape[1:]))
+        lines += [f"{split}: {len(data):,} images of {shape}, {classes}", f"  SHA-256 {data.sha256}"]
         for what, values in zip(("mean", "std "), channel_statistics(data.images), strict=True):
             lines.append(f"  channel {what} {', '.join(f'{value:.8f}' for value in values.tolist())}")
     return "\n".join(lines)

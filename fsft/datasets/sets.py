@@ -33,7 +33,7 @@ class ImageSet:
     ``images`` uint8 (n, 3, H, W); ``labels`` int64 (n,) indices into ``classes``; ``sha256`` the
     ``fingerprint`` of the four. ``masks`` bool (n, H, W), true on the object; ``boxes`` float32 (n, 4): x0,
     y0, x1, y1 in pixels, the right and lower edges exclusive. Both are ``None`` where the data set has no
-    ground truth of this kind.
+    ground truth of this kind. Other shapes and types, and labels of no class, raise DataError.
     """
 
     name: str
@@ -44,6 +44,21 @@ class ImageSet:
     sha256: str
     masks: Tensor | None = field(default=None, repr=False)
     boxes: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        count, *_, height, width = (0, 0, *self.images.shape)[-4:]
+        for what, part, dtype, shape in (
+            ("images", self.images, torch.uint8, (count, 3, height, width)),
+            ("labels", self.labels, torch.int64, (count,)),
+            ("masks", self.masks, torch.bool, (count, height, width)),
+            ("boxes", self.boxes, torch.float32, (count, 4)),
+        ):
+            if part is not None and (part.dtype, part.shape) != (dtype, shape):
+                expected, found = f"{what} {dtype} of shape {shape}", f"{part.dtype} of shape {tuple(part.shape)}"
+                raise problem(f"{self.name} {self.split}", expected, found, "convert them")
+        if not ((self.labels >= 0) & (self.labels < len(self.classes))).all():
+            found = f"{self.labels.min()} to {self.labels.max()}"
+            raise problem(f"{self.name} {self.split}", f"labels from 0 to {len(self.classes) - 1}", found, "renumber")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -174,18 +189,11 @@ def image_set(
         DataError: the images are something else, such as numbers from 0 to 1, or a label is not the index of a class.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    whole = images.dtype.kind in "ui" and (images.dtype == np.uint8 or images.size == 0 or images.min() >= 0)
-    if images.ndim != 4 or not whole or (images.size and images.max() > 255):
-        found = f"{images.dtype} of shape {images.shape}"
-        raise problem(f"{name} {split}", "images (n, 3, H, W), whole numbers from 0 to 255", found, "convert them")
-    if labels.shape != (len(images),) or (labels.size and not 0 <= labels.min() <= labels.max() < len(classes)):
-        expected, found = (
-            f"{len(images)} labels from 0 to {len(classes) - 1}",
-            f"shape {labels.shape}, or other numbers",
-        )
-        raise problem(f"{name} {split}", expected, found, "number them anew")
-    pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.uint8))
-    targets = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
+    # What is no whole number, or too large, stays as it is, and is refused.
+    if images.dtype.kind in "ui" and (not images.size or (images.min() >= 0 and images.max() < 256)):
+        images = images.astype(np.uint8, copy=False)
+    pixels = torch.from_numpy(np.ascontiguousarray(images))
+    targets = torch.from_numpy(np.ascontiguousarray(labels.astype(np.int64) if labels.dtype.kind in "ui" else labels))
     truth = {kind: torch.from_numpy(part) for kind, part in (("masks", masks), ("boxes", boxes)) if part is not None}
     return ImageSet(name, split, pixels, targets, classes, fingerprint(pixels, targets, classes), **truth)
 
@@ -282,6 +290,15 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         mean.append(total / count / 255)
         std.append((count * squares - total * total) ** 0.5 / count / 255)
     return torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+
+
+def check_statistics(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (3,) as they are; ValueError if images cannot be normalized with them."""
+    mean, std = torch.as_tensor(mean), torch.as_tensor(std)
+    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        found = f"means {mean.tolist()} and deviations {std.tolist()}"
+        raise ValueError(f"expected color channels that vary over the training images, found {found}")
+    return mean, std
 
 
 def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:

@@ -1,7 +1,5 @@
 """Easier versions of a data set, for the minutes of the course's short profiles; every page that uses them says so."""
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F
 
@@ -9,14 +7,10 @@ from fsft.datasets.reading import DataError, problem
 from fsft.datasets.sets import ImageSet
 
 
-def close_ups(data: ImageSet, side: int = 16) -> ImageSet:
-    """Every object alone, cut out along its ground-truth box and resized to ``side`` x ``side`` pixels.
+def close_ups(data: ImageSet) -> ImageSet:
+    """Every object alone, cut out along its ground-truth box (DataError without) and resized to 16 x 16 pixels.
 
-    Much easier than the whole images: for illustrations that must learn something within seconds. The result has
-    neither masks nor boxes.
-
-    Raises:
-        DataError: the data set has no boxes.
+    For illustrations that must learn something within seconds. The result has neither masks nor boxes.
     """
     if data.boxes is None:
         raise problem(f"{data.name} {data.split}", "ground-truth boxes", "none", "use a data set that has them")
@@ -24,24 +18,19 @@ def close_ups(data: ImageSet, side: int = 16) -> ImageSet:
     for image, box in zip(data.images, data.boxes, strict=True):
         x0, y0, x1, y1 = box.int().tolist()
         part = image[None, :, y0:y1, x0:x1].float()
-        cut.append(F.interpolate(part, (side, side), mode="bilinear", antialias=True)[0])
+        cut.append(F.interpolate(part, (16, 16), mode="bilinear", antialias=True)[0])
     images = torch.stack(cut).round().clamp(0, 255).to(torch.uint8)
     return data.altered(images=images, masks=None, boxes=None)
 
 
 def faded(data: ImageSet, contrast: float = 0.3) -> ImageSet:
-    """The objects as they are, on backgrounds with only a part of their contrast around their own mean color.
-
-    Raises:
-        DataError: the data set has no masks of its objects.
-    """
+    """The objects as they are, on backgrounds with only a part of their contrast around their own mean color."""
     if data.masks is None:
         raise DataError(f"{data.name} has no masks that tell objects from backgrounds: use it as it is")
     background, pixels = ~data.masks[:, None], data.images.float()
     mean = (pixels * background).sum((2, 3), keepdim=True) / background.sum((2, 3), keepdim=True)
-    return data.altered(
-        images=torch.where(background, mean + contrast * (pixels - mean), pixels).round().to(torch.uint8)
-    )
+    images = torch.where(background, mean + contrast * (pixels - mean), pixels)
+    return data.altered(images=images.round().to(torch.uint8))
 
 
 def halved(data: ImageSet) -> ImageSet:
@@ -54,11 +43,7 @@ def halved(data: ImageSet) -> ImageSet:
 
 
 def only(data: ImageSet, classes: tuple[str, ...]) -> ImageSet:
-    """The images of some classes, numbered anew in the given order.
-
-    Raises:
-        DataError: a class is not there.
-    """
+    """The images of some classes, numbered anew in the given order; DataError when one is not there."""
     missing = [name for name in classes if name not in data.classes]
     if missing:
         raise DataError(f"{data.name}: expected classes among {data.classes}, found {', '.join(missing)}")

@@ -8,8 +8,6 @@ An image's random draws depend on (seed, epoch, image) alone: neither on the wor
 there are, nor on whether the run was interrupted.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,26 +72,19 @@ class Samples(Dataset[tuple[Tensor | DataError, int]]):
             image = self.files.image(index)
         except DataError as error:
             return error, self.labels[index]
-        if self.seed is None:
-            return self.transform(image), self.labels[index]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(image_seed(self.seed, self.epoch, index))
+        with torch.random.fork_rng(devices=[], enabled=self.seed is not None):
+            if self.seed is not None:
+                torch.default_generator.manual_seed(image_seed(self.seed, self.epoch, index))
             return self.transform(image), self.labels[index]
 
 
 def batches(
-    samples: Samples,
-    indices: Sequence[Sequence[int]],
-    workers: int | None = None,
-    device: torch.device | str = "cpu",
+    samples: Samples, indices: Sequence[Sequence[int]], workers: int | None = None, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images uint8 (B, 3, H, W) and labels int64 (B,), on ``device``, for each list of indices.
 
-    ``workers`` processes decode ahead; None takes one for each core but one, at most 8, and 0 none.
-
-    Raises:
-        DataError: an image cannot be read.
-        WorkerLostError: a worker has died.
+    ``workers`` processes decode ahead; None takes one for each core but one, at most 8, and 0 none. DataError: an image
+    cannot be read; WorkerLostError: a worker has died.
     """
     if workers is None:
         workers = min(8, max(0, (os.cpu_count() or 1) - 1))
@@ -138,10 +129,7 @@ def as_shown(data: ImageSet | FileSet) -> ImageSet:
     """A set as a test shows it: the images of a ``FileSet`` decoded and cut, its boxes cut with them.
 
     All of it will be in memory, so ``select`` some first. A box that lies outside the cut has no area. The set keeps
-    the digest that it had.
-
-    Raises:
-        DataError: an image cannot be read.
+    the digest that it had. DataError: an image cannot be read.
     """
     if isinstance(data, ImageSet):
         return data
@@ -165,13 +153,9 @@ def _leave_the_group(worker: int) -> None:
 
 
 def _collate(items: list[tuple[Tensor | DataError, int]]) -> tuple[Tensor | DataError, Tensor]:
-    labels = torch.tensor([label for _, label in items])
-    images = []
-    for image, _ in items:
-        if isinstance(image, DataError):
-            return image, labels
-        images.append(image)
-    return torch.stack(images), labels
+    images, labels = zip(*items, strict=True)
+    errors = [image for image in images if isinstance(image, DataError)]
+    return errors[0] if errors else torch.stack(images), torch.tensor(labels)
 
 
 def in_order(count: int, batch_size: int) -> list[range]:

@@ -4,8 +4,6 @@ It stands at the top of chapter 16, and as text between two marks on the landing
 ``python -m fsft.evidence.answers`` writes anew in the repository's root; a test keeps them current.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -7,11 +7,9 @@ level that Holm's correction over the comparisons of all findings leaves it. Pro
 see `fsft.evidence.verdicts`.
 """
 
-from __future__ import annotations
-
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
@@ -66,16 +64,12 @@ class Recognition:
 INTERPOLATION = 99.0  # percent of the training images: from here on a network has fitted them
 
 
-@dataclass(frozen=True)
 class WhereFitted(Contrast):
-    """A comparison that counts only where a `baseline` of the same budget fits its training images."""
-
-    baseline: Recipe | None = None
+    """A comparison with a baseline, `minus`, that counts only where that fits its training images."""
 
     def observed(self, ledger: Ledger) -> Difference | None:
-        assert self.baseline is not None
-        fitted = Quantity(self.baseline, "baseline", "training accuracy").values(ledger).values()
-        return super().observed(ledger) if fitted and summarize(list(fitted)).mean >= INTERPOLATION else None
+        fitted = replace(self.minus[0], kind="training accuracy").summary(ledger)
+        return super().observed(ledger) if fitted and fitted.mean >= INTERPOLATION else None
 
 
 @dataclass(frozen=True)
@@ -101,9 +95,8 @@ class Trend:
         if len(found) < 3:
             return None
         seeds = min(min(gain.difference.n) for gain in found)
-        correlation, chance = rank_correlation(
-            [gain.fitted or 0.0 for gain in found], [gain.difference.gain for gain in found]
-        )
+        pairs = [(gain.fitted or 0.0, gain.difference.gain) for gain in found]
+        correlation, chance = rank_correlation(*zip(*pairs, strict=True))
         return Difference(correlation, None, None, "rank", (seeds, seeds), chance=chance)
 
     def runs(self, ledger: Ledger) -> tuple[Run, ...]:
@@ -156,10 +149,7 @@ class Verdict:
             return "nothing has run"
         inside = [self.assertion.low < difference.gain < self.assertion.high for difference in self.found]
         if all(inside):
-            if all(
-                difference.low is None and min(difference.n) > 1 and difference.chance is None
-                for difference in self.found
-            ):
+            if all(one.low is None and min(one.n) > 1 and one.chance is None for one in self.found):
                 return "every mean is inside, without any spread"
             complete = all(self.by_interval) and len(self.found) == len(self.differences)
             return "every interval is inside" if complete else "every mean is inside"
@@ -172,10 +162,8 @@ class Verdict:
         counts = [min(difference.n) for difference in self.found]
         unit = "network" if any(isinstance(one, Recognition) for one in self.assertion.comparisons) else "seed"
         text = f"{len(self.found)} of {len(self.differences)} comparison{'s' * (len(self.differences) != 1)} run"
-        if not counts:
-            return text
-        if max(counts) == 1:
-            return f"{text}, one {unit} each"
+        if max(counts, default=1) == 1:
+            return f"{text}, one {unit} each" if counts else text
         spread = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
         text = f"{text}, {spread} {unit}s each"
         if self.verdict == "derived":
@@ -231,9 +219,7 @@ def paper_word(claim: Assertion) -> str:
     within = [difference.within(claim.low, claim.high) for difference in known]
     if False in within or not all(claim.low < difference.gain < claim.high for difference in known):
         return "does not hold"
-    if len(known) < len(differences):
-        return "unclear"
-    return "holds" if all(within) else "holds for the means"
+    return "unclear" if len(known) < len(differences) else "holds" if all(within) else "holds for the means"
 
 
 def versus(a: str | Quantity, b: str | Quantity | None = None) -> Contrast:
@@ -248,56 +234,42 @@ def _modes(places: tuple[str, ...], modes: tuple[str, ...], than: str) -> tuple[
 
 _MODELS = tuple(f"table1/{key}" for key in ("resnet56", "resnet110", "resnet164", "wrn28-10", "pyramidnet"))
 _DATASETS = ("table3/resnet110", "table4/cub200", "table4/stanford-dogs", "table4/stanford-cars")
+_ADDED = ("cutout", "mixup", "sla")
 _TABLE2, _COST, _BETA = "table2/resnet110", "table5/resnet110", "fig4/resnet110/beta"
 _ORDER = tuple(f"{_COST}/{name}" for name in ("after-layer1", "after-layer2", "after-layer3", "baseline"))
 
-# The paper's claims: name, place, sentence.
+# The paper's claims: name | place | sentence.
 _CLAIMS = """
-si-beats-baseline | Table 1, Section 4.1
-    On each of five models, FSFT beats the baseline by single inference: only the training differs.
-ag-beats-si | Table 1, Section 4.1
-    On each of five models, aggregated inference improves on single inference.
-sd-beats-si | Table 1, Section 4.1
-    On each of five models, self-distillation inference improves on single inference.
-sd-beats-baseline | Section 3.2, Tables 1, 3, 4
-    The self-distillation classifier, shaped like the baseline's, beats the baseline everywhere.
-improves-tiny-imagenet | Table 3, Section 4.1
-    All three inference modes beat the baseline on tiny-ImageNet.
-improves-cub200 | Table 4, Section 4.2
-    All three inference modes beat the baseline on CUB-200-2011.
-improves-stanford-dogs | Table 4, Section 4.2
-    All three inference modes beat the baseline on Stanford Dogs.
-improves-stanford-cars | Table 4, Section 4.2
-    All three inference modes beat the baseline on Stanford Cars.
-adds-to-cutout | Table 2, Section 4.1
-    FSFT, aggregated, adds accuracy on top of Cutout.
-adds-to-mixup | Table 2, Section 4.1
-    FSFT, aggregated, adds accuracy on top of Mixup.
-adds-to-sla | Table 2, Section 4.1
-    FSFT, aggregated, adds accuracy on top of SLA with four rotations.
-time-overhead | Table 5, Section 4.1
-    FSFT costs at most 12 % more training time than the baseline.
-memory-overhead | Table 5, Section 4.1
-    FSFT costs at most 11 % more GPU memory than the baseline.
-cheaper-than-sla | Table 5, Section 4.1
-    FSFT adds less training time and less GPU memory than SLA does.
-almost-sla | Table 5, Section 4.1
-    By single inference FSFT reaches almost the accuracy of SLA (within 0.5 point).
-earlier-is-better | Table 5, Sections 3.2 and 4.3
-    The earlier the stage after which the features are transformed, the higher the accuracy;
-    the latest still beats the baseline.
-earlier-costs-more | Table 5, Sections 3.2 and 4.3
-    The earlier the features are transformed, the more time and memory training takes.
-beta-flat | Figure 4, Section 4.3
-    The weight beta hardly matters from 0.2 to 1.0 (each within 1 point of beta = 1).
-beta-too-low | Figure 4, Section 4.3
-    With beta = 0.1 the penultimate classifier is trained too little, and accuracy falls behind beta = 1.
-masks-move-attention | Figure 1, Section 3
-    Training without one quadrant of the features moves the class activation map elsewhere (pictures only).
-decouples-object | Figures 5 and 6, Appendix A
-    With FSFT the class activation map covers the object and less of the background (pictures only).
-fewer-shortcuts | Figure 1, Section 3.1
-    FSFT makes the network rely less on shortcuts such as the background (pictures only).
+si-beats-baseline | Table 1, Section 4.1 | On each of five models, FSFT beats the baseline by single inference: only
+    the training differs.
+ag-beats-si | Table 1, Section 4.1 | On each of five models, aggregated inference improves on single inference.
+sd-beats-si | Table 1, Section 4.1 | On each of five models, self-distillation inference improves on single inference.
+sd-beats-baseline | Section 3.2, Tables 1, 3, 4 | The self-distillation classifier, shaped like the baseline's, beats
+    the baseline everywhere.
+improves-tiny-imagenet | Table 3, Section 4.1 | All three inference modes beat the baseline on tiny-ImageNet.
+improves-cub200 | Table 4, Section 4.2 | All three inference modes beat the baseline on CUB-200-2011.
+improves-stanford-dogs | Table 4, Section 4.2 | All three inference modes beat the baseline on Stanford Dogs.
+improves-stanford-cars | Table 4, Section 4.2 | All three inference modes beat the baseline on Stanford Cars.
+adds-to-cutout | Table 2, Section 4.1 | FSFT, aggregated, adds accuracy on top of Cutout.
+adds-to-mixup | Table 2, Section 4.1 | FSFT, aggregated, adds accuracy on top of Mixup.
+adds-to-sla | Table 2, Section 4.1 | FSFT, aggregated, adds accuracy on top of SLA with four rotations.
+time-overhead | Table 5, Section 4.1 | FSFT costs at most 12 % more training time than the baseline.
+memory-overhead | Table 5, Section 4.1 | FSFT costs at most 11 % more GPU memory than the baseline.
+cheaper-than-sla | Table 5, Section 4.1 | FSFT adds less training time and less GPU memory than SLA does.
+almost-sla | Table 5, Section 4.1 | By single inference FSFT reaches almost the accuracy of SLA (within 0.5 point).
+earlier-is-better | Table 5, Sections 3.2 and 4.3 | The earlier the stage after which the features are transformed, the
+    higher the accuracy; the latest still beats the baseline.
+earlier-costs-more | Table 5, Sections 3.2 and 4.3 | The earlier the features are transformed, the more time and memory
+    training takes.
+beta-flat | Figure 4, Section 4.3 | The weight beta hardly matters from 0.2 to 1.0 (each within 1 point of beta = 1).
+beta-too-low | Figure 4, Section 4.3 | With beta = 0.1 the penultimate classifier is trained too little, and accuracy
+    falls behind beta = 1.
+masks-move-attention | Figure 1, Section 3 | Training without one quadrant of the features moves the class activation
+    map elsewhere (pictures only).
+decouples-object | Figures 5 and 6, Appendix A | With FSFT the class activation map covers the object and less of the
+    background (pictures only).
+fewer-shortcuts | Figure 1, Section 3.1 | FSFT makes the network rely less on shortcuts such as the background
+    (pictures only).
 """
 _PAPER_TESTS: dict[str, tuple[Contrast, ...]] = {
     "si-beats-baseline": _modes(_MODELS, ("si",), "baseline"),
@@ -308,10 +280,7 @@ _PAPER_TESTS: dict[str, tuple[Contrast, ...]] = {
         f"improves-{name}": _modes((place,), ("si", "ag", "sd"), "baseline")
         for name, place in zip(("tiny-imagenet", "cub200", "stanford-dogs", "stanford-cars"), _DATASETS, strict=True)
     },
-    **{
-        f"adds-to-{name}": (versus(f"{_TABLE2}/{name}+fsft", f"{_TABLE2}/{name}"),)
-        for name in ("cutout", "mixup", "sla")
-    },
+    **{f"adds-to-{name}": (versus(f"{_TABLE2}/{name}+fsft", f"{_TABLE2}/{name}"),) for name in _ADDED},
     "time-overhead": (versus(f"{_COST}/fsft/time-overhead"),),
     "memory-overhead": (versus(f"{_COST}/fsft/memory-overhead"),),
     "cheaper-than-sla": tuple(
@@ -328,44 +297,30 @@ _PAPER_TESTS: dict[str, tuple[Contrast, ...]] = {
     "beta-too-low": (versus(f"{_BETA}-1.0", f"{_BETA}-0.1"),),
 }
 
-# Our findings: name, chapter, sentence.
+# Our findings: name | chapter | sentence.
 _FINDINGS = """
-slow-start | 13
-    In short training with the paper's learning rates, FSFT by single inference ends below its baseline.
-scale-helps | 13
-    Five times the learning rate for the joint classifiers takes back a part of that.
-scale-suffices | 13
-    With five times the rate, FSFT by single inference ends above its baseline.
-student-helps | 13
-    The distilled classifier's loss raises single inference, which never asks that classifier.
-student-beats-baseline | 13
-    With five times the rate, the self-distillation classifier ends above the baseline.
-beta-flat-short | 13
-    In short training, too, the weight beta hardly matters from 0.2 to 1.0 (within 1 point of beta = 1).
-beta-too-low-short | 13
-    In short training, too, beta = 0.1 falls behind beta = 1.
-masks-matter | 14
-    The masks raise single inference: it ends above the same network with both classifiers and no masks.
-quadrants-not-special | 14
-    Other ways to drop a region do as well as the quadrants: single inference within 1 point.
-lag-shrinks | 13
-    The better the baseline fits its training images, the less FSFT by single inference is behind it, or the more ahead.
-not-behind-fitted | 13
-    Where the baseline fits its training images, FSFT by single inference is at most one point behind it.
-masks-gain-fitted | 13
-    Where the baseline fits its training images, the masks alone (eq. 2) are ahead of it.
-aggregation-gains | 13
-    Aggregated inference improves on single inference of the same networks.
-second-classifier-costs | 4
-    In short training the penultimate classifier costs accuracy: FSFT ends below the masks alone (eq. 2).
-masks-beat-classifiers | 4
-    The masks alone (eq. 2) end above two classifiers without masks.
-logits-like-eq4 | 3
-    Aggregation by logits, as later code has it, is within half a point of eq. 4.
-padding-suffices | 4
-    The dropped quadrant can be named from the zero padding alone: on blank images, beyond chance.
-padding-needed | 4
-    Without a border, the dropped quadrant of a blank image is named no better than by chance.
+slow-start | 13 | In short training with the paper's learning rates, FSFT by single inference ends below its baseline.
+scale-helps | 13 | Five times the learning rate for the joint classifiers takes back a part of that.
+scale-suffices | 13 | With five times the rate, FSFT by single inference ends above its baseline.
+student-helps | 13 | The distilled classifier's loss raises single inference, which never asks that classifier.
+student-beats-baseline | 13 | With five times the rate, the self-distillation classifier ends above the baseline.
+beta-flat-short | 13 | In short training, too, the weight beta hardly matters from 0.2 to 1.0 (within 1 point of beta =
+    1).
+beta-too-low-short | 13 | In short training, too, beta = 0.1 falls behind beta = 1.
+masks-matter | 14 | The masks raise single inference: it ends above the same network with both classifiers and no masks.
+quadrants-not-special | 14 | Other ways to drop a region do as well as the quadrants: single inference within 1 point.
+lag-shrinks | 13 | The better the baseline fits its training images, the less FSFT by single inference is behind it, or
+    the more ahead.
+not-behind-fitted | 13 | Where the baseline fits its training images, FSFT by single inference is at most one point
+    behind it.
+masks-gain-fitted | 13 | Where the baseline fits its training images, the masks alone (eq. 2) are ahead of it.
+aggregation-gains | 13 | Aggregated inference improves on single inference of the same networks.
+second-classifier-costs | 4 | In short training the penultimate classifier costs accuracy: FSFT ends below the masks
+    alone (eq. 2).
+masks-beat-classifiers | 4 | The masks alone (eq. 2) end above two classifiers without masks.
+logits-like-eq4 | 3 | Aggregation by logits, as later code has it, is within half a point of eq. 4.
+padding-suffices | 4 | The dropped quadrant can be named from the zero padding alone: on blank images, beyond chance.
+padding-needed | 4 | Without a border, the dropped quadrant of a blank image is named no better than by chance.
 """
 BUDGETS = tuple((images, epochs) for images, all_epochs in MAP_BUDGETS.items() for epochs in all_epochs)
 
@@ -386,18 +341,16 @@ _Part = tuple[str, float, str]  # method, rate of the heads, inference mode
 _BASELINE, _SI, _SI5 = ("baseline", 1.0, "baseline"), ("fsft", 1.0, "si"), ("fsft", 5.0, "si")
 
 
-def _at(images: int, epochs: int, part: _Part) -> Quantity:
-    method, scale, mode = part
-    return Quantity(map_recipe(images, epochs, method, scale), mode)
-
-
-def _over_budgets(a: _Part, b: _Part) -> tuple[Contrast, ...]:
+def _over_budgets(*sides: _Part) -> tuple[Contrast, ...]:
     """The same comparison at every budget of the map."""
-    return tuple(versus(_at(*budget, a), _at(*budget, b)) for budget in BUDGETS)
+    return tuple(
+        versus(*(Quantity(map_recipe(*budget, method, scale), mode) for method, scale, mode in sides))
+        for budget in BUDGETS
+    )
 
 
-def _betas(a: float, b: float) -> Contrast:
-    return versus(Quantity(beta_recipe(a), "si"), Quantity(beta_recipe(b), "si"))
+def _betas(*sides: float) -> Contrast:
+    return versus(*(Quantity(beta_recipe(beta), "si") for beta in sides))
 
 
 def _named(a: str, b: str, modes: tuple[str, str] = ("si", "si")) -> Contrast:
@@ -408,12 +361,8 @@ def _named(a: str, b: str, modes: tuple[str, str] = ("si", "si")) -> Contrast:
 def _where_fitted(method: str) -> tuple[Contrast, ...]:
     """Single inference of a method against the baseline, at every budget of the saturated runs that has both."""
     places = [name.rsplit("/", 1)[0] for name in recipes if re.fullmatch(r"cpu/saturation/.*/baseline", name)]
-    pairs = [
-        (recipes[f"{place}/{method}"], recipes[f"{place}/baseline"])
-        for place in places
-        if f"{place}/{method}" in recipes
-    ]
-    return tuple(WhereFitted((Quantity(a, "si"),), (Quantity(b, "baseline"),), b) for a, b in pairs)
+    sides = [(f"{place}/{method}", f"{place}/baseline") for place in places if f"{place}/{method}" in recipes]
+    return tuple(WhereFitted((Quantity(recipes[a], "si"),), (Quantity(recipes[b], "baseline"),)) for a, b in sides)
 
 
 def _masks(a: str, b: str) -> Contrast:
@@ -474,10 +423,10 @@ _RANGES = {
 
 def _assertions(kind: str, sentences: str, tests: dict[str, tuple[Any, ...]]) -> dict[str, Assertion]:
     found = {}
-    for head, sentence in re.findall(r"^(\S.*)\n((?: .*\n)+)", sentences, re.MULTILINE):
-        name, where = head.split(" | ")
+    for entry in re.findall(r"^\S.*\n(?: .*\n)*", sentences, re.MULTILINE):
+        name, where, sentence = " ".join(entry.split()).split(" | ")
         test, limits = tests.get(name, ()), _RANGES.get(name, (0.0, math.inf))
-        found[name] = Assertion(kind, name, where, " ".join(sentence.split()), test, *limits)
+        found[name] = Assertion(kind, name, where, sentence, test, *limits)
     return found
 
 

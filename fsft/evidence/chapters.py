@@ -2,8 +2,6 @@
 maps' scores of chapter 11, gains by budget and the weight beta of chapter 13. What has not run says so.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,17 +28,8 @@ NOT_RUN, NOT_OFFERED = "not run", "–"
 # numbers.
 
 SHORT_RUNS: tuple[str, ...] = (
-    "baseline",
-    "fsft",
-    "fsft-sd",
-    "cutout",
-    "cutout+fsft",
-    "mixup",
-    "mixup+fsft",
-    "sla",
-    "sla-sd",
-    "sla+fsft",
-    *(f"after-layer{number}" for number in (1, 2, 3)),
+    *("baseline", "fsft", "fsft-sd", "cutout", "cutout+fsft", "mixup", "mixup+fsft", "sla", "sla-sd", "sla+fsft"),
+    *("after-layer1", "after-layer2", "after-layer3"),
 )
 # By column: the modes that it holds, of which a network has at most one.
 _COLUMNS = {
@@ -68,18 +57,17 @@ def short_frame(ledger: Ledger, family: str) -> pd.DataFrame:
         recipe = recipes[f"{family}/{method}"]
         added = [name.capitalize() for name in recipe.augment if name in ("cutout", "mixup")]
         parts = [*added, *([] if method in ("cutout", "mixup") else [METHODS[recipe.method].label])]
-        row: dict[str, Any] = {"trained with": " + ".join(parts), "runs": len(ledger.runs(recipe))}
-        row |= {column: _short_cell(ledger, recipe, modes) for column, modes in _COLUMNS.items()}
-        row["best epoch, single (%)"] = _short_cell(ledger, recipe, _COLUMNS["single (%)"], "best")
-        rows.append(row)
+        cells = {column: _short_cell(ledger, recipe, modes) for column, modes in _COLUMNS.items()}
+        cells["best epoch, single (%)"] = _short_cell(ledger, recipe, _COLUMNS["single (%)"], "best")
+        rows.append({"trained with": " + ".join(parts), "runs": len(ledger.runs(recipe))} | cells)
     return pd.DataFrame(rows)
 
 
 def _short_cell(ledger: Ledger, recipe: Recipe, modes: tuple[str, ...], epoch: str = "last") -> str:
     if not ledger.runs(recipe):
         return NOT_RUN
-    values = [value for mode in modes for value in Quantity(recipe, mode).values(ledger, epoch).values()]
-    return summarize(values).text() if values else NOT_OFFERED
+    offered = [found for mode in modes if (found := Quantity(recipe, mode).summary(ledger, epoch))]
+    return offered[0].text() if offered else NOT_OFFERED
 
 
 def table2_curves(ledger: Ledger, family: str) -> dict[str, dict[str, np.ndarray]]:
@@ -106,10 +94,8 @@ SHORTCUT_METHODS = {"baseline": "Baseline", "fsft": "FSFT", "cutout": "Cutout"}
 class MapComparison:
     """Mean of a minus mean of b, in points, with three intervals of growing caution.
 
-    Attributes:
-        images: bootstrap over images: these networks, other images.
-        both: bootstrap over seeds and images: of what a few networks can show, all.
-        seeds: Welch on the networks' means: other networks. The last two are without ends where there is one network.
+    `images`: bootstrap over images (these networks, other images); `both`: over seeds and images; `seeds`: Welch on the
+    networks' means (other networks). The last two are without ends where there is one network.
     """
 
     images: Difference
@@ -224,12 +210,9 @@ def parts(family: str, rate: str = "") -> dict[str, Quantity]:
 
     `rate` is "" or "-x5", the joint classifiers' rate. One classifier without masks is the baseline.
     """
-    names = {part: f"{family}/{part}{rate}" for part in PARTS}
-    return {
-        part: Quantity(recipes[name], "baseline" if recipes[name].method == "baseline" else "si")
-        for part, name in names.items()
-        if name in recipes
-    }
+    found = {part: recipes.get(f"{family}/{part}{rate}") for part in PARTS}
+    modes = {"baseline": "baseline"}
+    return {part: Quantity(one, modes.get(one.method, "si")) for part, one in found.items() if one is not None}
 
 
 def parts_frame(ledger: Ledger, family: str) -> pd.DataFrame:
@@ -238,21 +221,25 @@ def parts_frame(ledger: Ledger, family: str) -> pd.DataFrame:
     reference = parts(family)["baseline"]
     for rate in ("", "-x5"):
         for one in parts(family, rate).values():
-            values, trained = one.values(ledger), replace(one, kind="training accuracy").values(ledger)
-            gain = Contrast((one,), (reference,)).observed(ledger) if one is not reference else None
-            row: dict[str, Any] = {"Trained with": part_name(one.recipe)}
-            row["Gain (points)"] = NOT_OFFERED if one == reference else f"{gain.gain:+.2f}" if gain else NOT_RUN
-            row["95 % interval"] = gain.interval if gain and one != reference else NOT_OFFERED
-            row["Accuracy (%)"] = summarize(list(values.values())).text() if values else NOT_RUN
-            row["On training images (%)"] = summarize(list(trained.values())).text() if trained else NOT_OFFERED
-            rows.append(row | {"Seeds": len(values)})
+            found, trained = one.summary(ledger), replace(one, kind="training accuracy").summary(ledger)
+            gain = None if one == reference else Contrast((one,), (reference,)).observed(ledger)
+            rows.append(
+                {
+                    "Trained with": part_name(one.recipe),
+                    "Gain (points)": f"{gain.gain:+.2f}" if gain else NOT_OFFERED if one == reference else NOT_RUN,
+                    "95 % interval": gain.interval if gain else NOT_OFFERED,
+                    "Accuracy (%)": found.text() if found else NOT_RUN,
+                    "On training images (%)": trained.text() if trained else NOT_OFFERED,
+                    "Seeds": found.n if found else 0,
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def steps(ledger: Ledger, family: str, rate: str = "") -> dict[str, Difference] | None:
     """From the baseline to FSFT: each part alone, both beyond that, and the sum; None where one has not run."""
     of = parts(family, rate)
-    if set(of) != set(PARTS):
+    if len(of) < len(PARTS):
         return None
     base, masks, heads, both = of.values()
     asked = {
@@ -270,7 +257,8 @@ def beta_values(ledger: Ledger, mode: str, exact: bool) -> dict[float, list[floa
 
     `exact` reads the paper's recipes, otherwise the short ones (``cpu/beta/*``).
     """
-    asked = {
-        beta: quantity(f"fig4/resnet110/beta-{beta}").recipe if exact else beta_recipe(beta) for beta in paper.BETAS
-    }
-    return {beta: list(Quantity(recipe, mode).values(ledger).values()) for beta, recipe in asked.items()}
+    found = {}
+    for beta in paper.BETAS:
+        recipe = quantity(f"fig4/resnet110/beta-{beta}").recipe if exact else beta_recipe(beta)
+        found[beta] = list(Quantity(recipe, mode).values(ledger).values())
+    return found

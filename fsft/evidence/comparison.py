@@ -4,8 +4,6 @@ Only runs of the paper's own recipe are set against a printed number. Every othe
 with the runs that had the same budget (equal recipes but for the method), and its words say so.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -52,12 +50,17 @@ class Quantity:
             if value is not None and self.reference is not None:
                 peers = [peer for peer in ledger.runs(self.reference) if self._comparable(peer, run)]
                 found = {peer.seed: _value(peer, self.kind, "baseline", epoch) for peer in peers}
-                usable = {seed: number for seed, number in found.items() if number}
-                base = usable.get(run.seed) or (summarize(list(usable.values())).mean if usable else None)
+                usable = [number for number in found.values() if number]
+                base = found.get(run.seed) or (summarize(usable).mean if usable else None)
                 value = 100 * (value / base - 1) if base else None
             if value is not None:
                 values[run.seed] = value
         return values
+
+    def summary(self, ledger: Ledger, epoch: str = "last") -> Summary | None:
+        """Mean and spread of our values; None without any."""
+        values = list(self.values(ledger, epoch).values())
+        return summarize(values) if values else None
 
     def _comparable(self, peer: Run, run: Run) -> bool:
         """Whether two runs may be set against each other: costs only where the same device computed in the same way."""
@@ -87,10 +90,7 @@ class Contrast:
     minus: tuple[Quantity, ...] = ()
 
     def observed(self, ledger: Ledger) -> Difference | None:
-        """What our runs say; None where one of the quantities has no run.
-
-        How it is paired, see `fsft.evidence.statistics.compare`.
-        """
+        """What our runs say, see `fsft.evidence.statistics.compare`; None where one of the quantities has no run."""
         plus, minus = ([one.values(ledger) for one in side] for side in (self.plus, self.minus))
         if not all((*plus, *minus)):
             return None
@@ -108,11 +108,6 @@ class Contrast:
         return tuple(run for side in (*self.plus, *self.minus) for run in ledger.runs(side.recipe))
 
 
-def difference(ledger: Ledger, a: tuple[Recipe, str], b: tuple[Recipe, str]) -> Difference | None:
-    """Accuracy of recipe and mode a minus that of b, at the last epoch; None where a side has not run."""
-    return Contrast((Quantity(*a),), (Quantity(*b),)).observed(ledger)
-
-
 @cache
 def quantity(key: str) -> Quantity:
     """What a cell of the paper (`paper.cells`) says, and what to read off the runs of its recipe."""
@@ -123,10 +118,9 @@ def quantity(key: str) -> Quantity:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """One number of the paper beside ours.
+    """One number of the paper beside our runs of exactly its recipe, at the `last` and the `best` epoch.
 
-    `last` and `best` summarize our runs of exactly this recipe, at the last and at the best epoch (None without
-    runs); `difference` is ours (last epoch) minus the paper's.
+    `difference` is ours (last epoch) minus the paper's; None, as the other two, without runs.
     """
 
     cell: paper.Cell
@@ -141,27 +135,17 @@ class CellComparison:
 def compare_cell(cell: paper.Cell, ledger: Ledger) -> CellComparison:
     """One number of the paper beside ours, with a computed verdict.
 
-    With no run of exactly the paper's recipe the verdict is "not run". Otherwise it follows from the interval
-    (95 %, Welch) of our mean at the last epoch minus the paper's mean; where the paper prints no spread, ours
-    stands in for it:
-
-    - "reproduced": the interval lies within the tolerance, 1 point of accuracy (for an overhead in percent,
-      5 points, or a tenth of the number if that is more);
-    - "not reproduced": it lies outside, on either side: a number that we exceed is not reproduced either;
-    - "inconclusive": it straddles the tolerance, or there is none (one run), or the paper prints no number, or
-      the number belongs to the paper's hardware.
-
-    A verdict on a number says nothing about a gain between two numbers: that is a claim, see
-    `fsft.evidence.assertions`.
+    With no run of exactly the paper's recipe it is "not run". Otherwise it follows from the interval (95 %, Welch) of
+    our mean at the last epoch minus the paper's; where the paper prints no spread, ours stands in for it. "reproduced":
+    it lies within the tolerance, 1 point of accuracy (for an overhead in percent 5 points, or a tenth of the number if
+    that is more); "not reproduced": outside, and a number that we exceed is not reproduced either; "inconclusive": it
+    straddles a limit, there is none (one run), the paper prints no number, or one that belongs to its hardware.
     """
     asked = quantity(cell.id)
-    values = asked.values(ledger)
-    if not values:
+    ours, peak = asked.summary(ledger), asked.summary(ledger, "best")
+    if ours is None:
         return CellComparison(cell, None, None, None, "not run", "", ())
-    runs = tuple(run for run in ledger.runs(asked.recipe) if run.seed in values)
-    ours = summarize(list(values.values()))
-    best = asked.values(ledger, "best")
-    peak = summarize(list(best.values())) if best else None
+    runs = tuple(run for run in ledger.runs(asked.recipe) if run.seed in asked.values(ledger))
     if cell.mean is None:
         return CellComparison(cell, ours, peak, None, "inconclusive", "the paper prints no number", runs)
     theirs = Summary(cell.mean, ours.sd if cell.sd is None else cell.sd, cell.n)
@@ -170,12 +154,10 @@ def compare_cell(cell: paper.Cell, ledger: Ledger) -> CellComparison:
         found = found.exact()
     if cell.quantity in DEVICE_BOUND:
         return CellComparison(cell, ours, peak, found, "inconclusive", "depends on the hardware", runs)
-    limit = TOLERANCE
-    if cell.quantity.endswith("overhead"):
-        limit = max(OVERHEAD_TOLERANCE, abs(cell.mean) / 10)
-    verdict = WORDS[found.within(-limit, limit)]
+    overhead = cell.quantity.endswith("overhead")
+    limit = max(OVERHEAD_TOLERANCE, abs(cell.mean) / 10) if overhead else TOLERANCE
     note = "one run gives no interval" if ours.n == 1 else ""
-    return CellComparison(cell, ours, peak, found, verdict, note, runs)
+    return CellComparison(cell, ours, peak, found, WORDS[found.within(-limit, limit)], note, runs)
 
 
 @dataclass(frozen=True)
@@ -223,12 +205,12 @@ def gains(ledger: Ledger) -> list[Gain]:
     for recipe in trained:
         baseline = baselines.get(recipe_key(recipe, *METHOD_FIELDS))
         if baseline is not None and recipe is not baseline:
-            fitted = list(Quantity(baseline, "baseline", "training accuracy").values(ledger).values())
+            fitted = Quantity(baseline, "baseline", "training accuracy").summary(ledger)
             for mode in ("si", "ag-last" if METHODS[recipe.method].taps == 1 else "ag", "sd"):
-                against = difference(ledger, (recipe, mode), (baseline, "baseline"))
+                against = Contrast((Quantity(recipe, mode),), (Quantity(baseline, "baseline"),)).observed(ledger)
                 if against is not None:
                     runs = (*ledger.runs(recipe), *ledger.runs(baseline))
-                    found.append(Gain(recipe, mode, against, summarize(fitted).mean if fitted else None, runs))
+                    found.append(Gain(recipe, mode, against, fitted.mean if fitted else None, runs))
     return found
 
 

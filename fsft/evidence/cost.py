@@ -4,8 +4,6 @@ Networks on the device ``meta`` have shapes but no numbers, so a ResNet-110 at t
 seconds, without a GPU and without gigabytes, to the last byte, and with the same result on every machine.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -56,14 +54,9 @@ def step_cost(
     input_size: int = 32,
     literal: bool = False,
 ) -> StepCost:
-    """The cost of a recipe's training step, exact and without computing it.
+    """The cost of a recipe's training step, exact and without computing it, on images of ``input_size`` pixels a side.
 
-    Args:
-        recipe: its network, method and batch size count.
-        batch_size: images in the batch, instead of the recipe's.
-        num_classes: N.
-        input_size: side of the images in pixels.
-        literal: apply masks as Appendix B prints it, see :func:`appendix_b_forward`.
+    ``literal`` applies masks as Appendix B prints it, see :func:`appendix_b_forward`.
     """
     with torch.device("meta"):
         network = build(recipe, num_classes, input_size)
@@ -73,12 +66,7 @@ def step_cost(
 def network_cost(
     network: Network, batch_size: int, input_size: int = 32, *, beta: float = 1.0, literal: bool = False
 ) -> StepCost:
-    """The cost of a network's training step; build it under ``torch.device("meta")`` to count without computing.
-
-    Args:
-        network: :class:`fsft.PlainNet` or :class:`fsft.JointNet`, whose gradients this clears.
-        batch_size, input_size, beta, literal: as in :func:`step_cost`.
-    """
+    """The same for a network, whose gradients this clears; one on the device ``meta`` is counted without computing."""
     device = next(network.parameters()).device
     images = torch.zeros(batch_size, 3, input_size, input_size, device=device)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
@@ -113,11 +101,7 @@ def saved_activation_bytes(forward: Callable[[], Any], parameters: Iterable[Tens
     """Bytes that autograd keeps from a forward pass until the backward pass.
 
     Counts each storage once, however many operations share it, and leaves out ``parameters``, which are in memory
-    anyway. The figure is exact and does not depend on the allocator, unlike the peak memory of a device.
-
-    Args:
-        forward: runs the forward pass, loss included, and returns whatever should stay alive.
-        parameters: the network's parameters and buffers.
+    anyway. Exact, whatever the allocator. ``forward`` includes the loss, and returns whatever should stay alive.
     """
     kept = _SavedTensors()
     with kept:

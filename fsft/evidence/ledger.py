@@ -42,11 +42,7 @@ class Run:
 
     @classmethod
     def of(cls, result: Result, file: str) -> Run:
-        """The run of a result file's content.
-
-        Raises:
-            ValueError: its recipe is none.
-        """
+        """The run of a result file's content; ValueError when its recipe is none."""
         try:
             recipe = Recipe.from_dict(result["recipe"])
         except (TypeError, ValueError, OverflowError) as error:
@@ -85,23 +81,14 @@ class Ledger:
 def load_results(directory: str | Path | None = None, *, verbose: bool = False) -> Ledger:
     """All runs of a results folder (see `fsft.runtime.record.find_results`), and the probes beside them.
 
-    A missing folder is an empty ledger; `verbose` prints what was found.
-
-    Raises:
-        ValueError: a file is not a result, is named after another run, or was altered; the message names file
-            and field.
+    A folder that is named and missing is an empty ledger; `verbose` prints what was found. ValueError, with file and
+    field: no folder is named and there is none, or a file is not a result, is named after another run, or was altered.
     """
     folder = find_results(directory)
     paths = sorted(folder.glob("*.json"))
     ledger = Ledger([Run.of(read_result(path), path.name) for path in paths], load_probes(folder))
     if verbose:
-        if folder.is_dir():
-            print(f"{len(ledger)} runs in {folder.name}/")
-        else:
-            print(
-                f"no folder {folder.name}/ here, so every run below reads “not run”: "
-                "open the notebook in a checkout of the repository, or let FSFT_RESULTS name its results/"
-            )
+        print(f"{len(ledger)} runs in {folder.name}/")
     return ledger
 
 

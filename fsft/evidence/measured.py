@@ -1,7 +1,5 @@
 """What the scripts in ``benchmarks/`` measured, for the book and the tests: one JSON file per question and device."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

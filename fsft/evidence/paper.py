@@ -9,8 +9,7 @@ One training setting has one recipe name, wherever the paper prints it: the firs
 "Baseline" and "Ours" of Table 5, and the point beta = 1 of Figure 4 all belong to `table1/resnet110/...`.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fsft.evidence.statistics import Summary
@@ -21,13 +20,11 @@ RUNS = 4  # "results showed in tables are averaged over four runs" (Section 4)
 
 @dataclass(frozen=True)
 class Cell:
-    """One printed number.
+    """One printed number: its place in the paper, and the recipe and inference mode of our runs to compare.
 
-    `table` is "Table 1" ... "Table 5" or "Figure 4"; `row` and `column` are the paper's labels. `recipe`
-    and `mode` ("baseline", "si", "ag", "sd") say which runs of ours to compare. `quantity` is "accuracy"
-    (percent), "memory" (MB), "time" (seconds per iteration), or a percentage relative to the baseline `REFERENCE`:
-    "memory overhead", "time overhead", "relative gain". `mean` is None where the paper prints no number, `sd`
-    where it prints no spread.
+    `quantity` is "accuracy" (percent), "memory" (MB), "time" (seconds per iteration), or a percentage relative to the
+    baseline `REFERENCE`: "memory overhead", "time overhead", "relative gain". `mean` is None where the paper prints no
+    number, `sd` where it prints no spread.
     """
 
     id: str
@@ -106,71 +103,42 @@ def _lines(text: str) -> list[list[str]]:
     return [[part.strip() for part in line.split("|")] for line in text.strip().splitlines()]
 
 
-def _grids() -> list[Cell]:
-    found = []
+def _grids() -> Iterator[Cell]:
     for key, label, values in _lines(_GRIDS):
         table = f"Table {key[len('table')]}"
         for (column, method, mode), value in zip(_INFERENCE, values.split(","), strict=True):
             mean, sd = map(float, value.split())
-            found.append(Cell(f"{key}/{mode}", table, label, column, f"{key}/{method}", mode, mean=mean, sd=sd))
-    return found
+            yield Cell(f"{key}/{mode}", table, label, column, f"{key}/{method}", mode, mean=mean, sd=sd)
 
 
-def _table2() -> list[Cell]:
-    return [
-        Cell(f"table2/resnet110/{_last(recipe)}", "Table 2", row, "Accuracy", recipe, mode, mean=float(mean))
-        for row, recipe, mode, mean in _lines(_TABLE2)
-    ]
+def _others() -> Iterator[Cell]:
+    for row, recipe, mode, mean in _lines(_TABLE2):
+        key = f"table2/resnet110/{recipe.split('/')[-1]}"
+        yield Cell(key, "Table 2", row, "Accuracy", recipe, mode, mean=float(mean))
+    for row, recipe, mode, *values in _lines(_TABLE5):
+        # The baseline's row is shorter than the others: nothing is printed under its three numbers.
+        for (part, column, quantity), value in zip(_COSTS, values, strict=False):
+            key = f"table5/resnet110/{recipe.split('/')[-1]}/{part}"
+            yield Cell(key, "Table 5", row, column, recipe, mode, quantity, float(value))
+    for beta in BETAS:
+        # The paper does not say which inference Figure 4 shows; it calls single inference the more telling one.
+        key = f"fig4/resnet110/beta-{beta}"
+        yield Cell(key, "Figure 4", f"beta = {beta}", "Ours", "table1/resnet110/fsft" if beta == 1 else key, "si")
 
 
-def _table5() -> list[Cell]:
-    # The baseline's row is shorter than the others: nothing is printed under its three numbers.
-    return [
-        Cell(f"table5/resnet110/{_last(recipe)}/{part}", "Table 5", row, column, recipe, mode, quantity, float(value))
-        for row, recipe, mode, *values in _lines(_TABLE5)
-        for (part, column, quantity), value in zip(_COSTS, values, strict=False)
-    ]
-
-
-def _figure4() -> list[Cell]:
-    # The paper does not say which inference Figure 4 shows; it calls single inference the more telling one.
-    names = {beta: f"fig4/resnet110/beta-{beta}" for beta in BETAS}
-    recipes = names | {1.0: "table1/resnet110/fsft"}
-    return [Cell(names[beta], "Figure 4", f"beta = {beta}", "Ours", recipes[beta], "si") for beta in BETAS]
-
-
-def _last(recipe: str) -> str:
-    return recipe.rsplit("/", 1)[-1]
-
-
-cells: dict[str, Cell] = {cell.id: cell for cell in (*_grids(), *_table2(), *_table5(), *_figure4())}
+cells: dict[str, Cell] = {cell.id: cell for cell in (*_grids(), *_others())}
 recipe_names: tuple[str, ...] = tuple(dict.fromkeys(cell.recipe for cell in cells.values()))
 
-# (where, what the paper says in one place, what it says in another)
-inconsistencies: tuple[tuple[str, str, str], ...] = (
-    (
-        "Table 1, Table 2",
-        "ResNet-110 with Ours-AG reaches 77.44 in Table 1.",
-        "The same setting reads 77.27 in Table 2.",
-    ),
-    (
-        "Section 4.1, Table 4",
-        "The text says that self-distillation inference improves further, of Table 1.",
-        "It does not carry over: on all three data sets of Table 4, Ours-SD is below Ours-SI.",
-    ),
-    (
-        "Section 3.2, Section 4.3",
-        "The text refers to 'Table x' for the choice of beta.",
-        "The paper shows beta in Figure 4, as a picture without numbers.",
-    ),
-    (
-        "Equation 4, Appendix B",
-        "The inner score of equation 4 is written with the index pair jj.",
-        "The sentence before it needs yj; the aggregation loop of Appendix B that would settle it is cut.",
-    ),
-    (
-        "Table 5",
-        "The 'Accuracy' percentages look like points.",
-        "They are relative to the baseline: 76.84 / 74.78 is printed as +2.8 %.",
-    ),
-)
+# Where | what the paper says in one place | what it says in another.
+_INCONSISTENCIES = """
+Table 1, Table 2 | ResNet-110 with Ours-AG reaches 77.44 in Table 1. | The same setting reads 77.27 in Table 2.
+Section 4.1, Table 4 | The text says that self-distillation inference improves further, of Table 1. \
+    | It does not carry over: on all three data sets of Table 4, Ours-SD is below Ours-SI.
+Section 3.2, Section 4.3 | The text refers to 'Table x' for the choice of beta. \
+    | The paper shows beta in Figure 4, as a picture without numbers.
+Equation 4, Appendix B | The inner score of equation 4 is written with the index pair jj. \
+    | The sentence before it needs yj; the aggregation loop of Appendix B that would settle it is cut.
+Table 5 | The 'Accuracy' percentages look like points. \
+    | They are relative to the baseline: 76.84 / 74.78 is printed as +2.8 %.
+"""
+inconsistencies: tuple[tuple[str, ...], ...] = tuple(map(tuple, _lines(_INCONSISTENCIES)))

@@ -26,10 +26,9 @@ Probe = dict[str, Any]
 
 
 def mask_recognition(model: JointNet, x: Tensor) -> Tensor:
-    """How often the last classifier names each mask, for normalized images (n, 3, H, W).
+    """How often the last classifier names each mask, for normalized images (n, 3, H, W), in percent.
 
-    Returns:
-        float64 (M, M) shares in percent: rows the mask that was applied, columns the mask that was named.
+    Float64 (M, M): rows the mask that was applied, columns the mask that was named.
     """
     import torch
 
@@ -54,13 +53,10 @@ def without_border(model: nn.Module) -> Any:
 
 
 def padding_probe(model: JointNet, size: int, statistics: tuple[Tensor, Tensor], count: int = 1000) -> dict[str, Any]:
-    """The recognition tables of `count` blank images of random color, with zero and with circular padding.
+    """The recognition tables of `count` blank images of random color (by seed 0), with zero and with circular padding.
 
-    Args:
-        model: a trained network, in evaluation mode.
-        size: side of the images in pixels.
-        statistics: mean and standard deviation (3,) of the training images.
-        count: number of images; the colors are drawn by seed 0.
+    `model` is a trained network in evaluation mode, `size` the side of its images in pixels, `statistics` mean and
+    standard deviation (3,) of its training images.
     """
     import torch
 
@@ -69,19 +65,12 @@ def padding_probe(model: JointNet, size: int, statistics: tuple[Tensor, Tensor],
     generator = torch.Generator().manual_seed(0)
     colors = torch.randint(0, 256, (count, 3, 1, 1), generator=generator, dtype=torch.uint8)
     blank = augment.normalize(colors.expand(-1, -1, size, size).contiguous(), *statistics)
-    tables = {
-        "blank": mask_recognition(model, blank),
-        "blank, no border": mask_recognition(without_border(model), blank),
-    }
-    return {name: table.tolist() for name, table in tables.items()}
+    networks = {"blank": model, "blank, no border": without_border(model)}
+    return {name: mask_recognition(network, blank).tolist() for name, network in networks.items()}
 
 
 def load_probes(directory: str | Path | None = None) -> list[Probe]:
-    """The probes in `probes/` of a results folder (see `fsft.runtime.record.find_results`), sorted by file name.
-
-    Raises:
-        ValueError: a file was altered; the message names it.
-    """
+    """The probes in `probes/` of a results folder, sorted by file name; ValueError names a file that was altered."""
     return [read_probe(path) for path in sorted((find_results(directory) / FOLDER).glob("*.json"))]
 
 

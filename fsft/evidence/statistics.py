@@ -86,9 +86,8 @@ class Difference:
         from scipy import stats  # slow to import, and only needed here
 
         error = (self.high - self.low) / 2 / float(stats.t.ppf((1 + CONFIDENCE) / 2, self.freedom))
-        return (
-            2 * float(stats.t.sf(abs(max(low - self.gain, self.gain - high)) / error, self.freedom)) if error else 0.0
-        )
+        beyond = abs(max(low - self.gain, self.gain - high))
+        return 2 * float(stats.t.sf(beyond / error, self.freedom)) if error else 0.0
 
 
 def holm(chances: Sequence[float]) -> list[bool]:
@@ -164,14 +163,9 @@ def compare(
 def bootstrap_difference(a: np.ndarray, b: np.ndarray, *, over_seeds: bool = True) -> Difference:
     """The mean of ``a`` minus the mean of ``b`` with its percentile interval: scores (S, n) or (n,) of the same images.
 
-    Images are drawn once for both, networks for each alone, since two methods' networks share nothing but a seed.
-
-    Args:
-        a, b: finite numbers; the two may have different numbers of rows.
-        over_seeds: resample the networks too; without it the interval holds for these very networks.
-
-    Raises:
-        ValueError: no scores, some that are not finite, or different numbers of images.
+    Images are drawn once for both; networks (not without ``over_seeds``: then the interval holds for these very ones)
+    for each alone, since two methods' networks share nothing but a seed. ValueError: no scores, some that are not
+    finite, or different numbers of images.
     """
     sides = [np.atleast_2d(np.asarray(scores, dtype=np.float64)) for scores in (a, b)]
     for rows in sides:
@@ -179,10 +173,8 @@ def bootstrap_difference(a: np.ndarray, b: np.ndarray, *, over_seeds: bool = Tru
             raise ValueError(f"expected finite scores (seeds, images), found shape {rows.shape}: check the scores")
     images, others = (rows.shape[1] for rows in sides)
     if images != others:
-        raise ValueError(
-            f"a paired difference needs scores of the same images, found {images} and {others}: "
-            "score both on one test set"
-        )
+        found = f"found {images} and {others}: score both on one test set"
+        raise ValueError(f"a paired difference needs scores of the same images, {found}")
     generator = np.random.default_rng(0)  # the same draws for every comparison: tables do not flicker
     drawn = []
     for begin in range(0, RESAMPLES, _BLOCK):
@@ -190,9 +182,9 @@ def bootstrap_difference(a: np.ndarray, b: np.ndarray, *, over_seeds: bool = Tru
         weights = generator.multinomial(images, np.full(images, 1 / images), size=count) / images
         of_seeds = [weights @ rows.T for rows in sides]  # (count, S) each
         if over_seeds:
+            draws = [generator.integers(means.shape[1], size=means.shape) for means in of_seeds]
             of_seeds = [
-                np.take_along_axis(means, generator.integers(means.shape[1], size=means.shape), axis=1)
-                for means in of_seeds
+                np.take_along_axis(means, chosen, axis=1) for means, chosen in zip(of_seeds, draws, strict=True)
             ]
         drawn.append(of_seeds[0].mean(1) - of_seeds[1].mean(1))
     low, high = np.quantile(np.concatenate(drawn), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

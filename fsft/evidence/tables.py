@@ -4,11 +4,9 @@ Every function on a ledger returns a data frame for `fsft.figures.plots.table`, 
 cited as R1, R2, ... in the order of their files.
 """
 
-from __future__ import annotations
-
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -25,12 +23,7 @@ from fsft.recipe import Recipe
 NOTHING = "–"
 PAPER = "The paper, 300 epochs"
 SCORECARD = "16_scorecard.html"
-CHAPTERS = {
-    "3": "03_inference.html",
-    "4": "04_first_run.html",
-    "13": "13_beta_and_budget.html",
-    "14": "14_other_masks.html",
-}
+CHAPTERS = {"3": "03_inference", "4": "04_first_run", "13": "13_beta_and_budget", "14": "14_other_masks"}
 _PARTS = {
     ("after-layer3", "quadrants"): "masks alone (eq. 2)",
     ("after-layer3", "none"): "neither: the baseline",
@@ -38,6 +31,7 @@ _PARTS = {
 }
 _DATASETS = {"cifar100": "CIFAR-100", "tiny-imagenet": "tiny-ImageNet"}
 _OPTIONS = {"classes": "classes at hand", "image_size": ""}
+_OPTIONAL = ("Best epoch", "Runs", "Reduced runs")  # columns
 _DIGITS = {"accuracy": 2, "relative gain": 1, "memory": 0, "time": 3, "memory overhead": 1, "time overhead": 1}
 
 
@@ -60,18 +54,12 @@ class Link:
 
 
 def table_frame(ledger: Ledger, table: str) -> pd.DataFrame:
-    """One table of the paper ("Table 1" ... "Table 5", "Figure 4"), number by number, beside ours.
-
-    Columns that would be empty from top to bottom are left out, so that a table without runs stays narrow.
-    """
+    """One table of the paper ("Table 1" ... "Table 5", "Figure 4"), number by number, beside ours; no empty columns."""
     return _numbers(ledger, [cell for cell in paper.cells.values() if cell.table == table]).drop(columns="Table")
 
 
 def numbers_frame(ledger: Ledger, run: bool) -> pd.DataFrame:
-    """All of the paper's numbers that have run, or all that have not, with columns as in `table_frame`.
-
-    Percentages of two other cells are left out.
-    """
+    """All of the paper's numbers that have run, or all that have not, but for percentages of two others."""
     cells = [cell for cell in paper.cells.values() if not cell.derived]
     return _numbers(ledger, [cell for cell in cells if (compare_cell(cell, ledger).last is not None) == run])
 
@@ -96,8 +84,7 @@ def _numbers(ledger: Ledger, cells: Sequence[paper.Cell]) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(rows)
-    optional = [name for name in ("Best epoch", "Runs", "Reduced runs") if rows and set(frame[name]) == {NOTHING}]
-    return frame.drop(columns=optional)
+    return frame.drop(columns=[name for name in _OPTIONAL if rows and set(frame[name]) == {NOTHING}])
 
 
 def _reduced(cell: paper.Cell, ledger: Ledger) -> list[Run]:
@@ -124,18 +111,17 @@ def findings_frame(ledger: Ledger) -> pd.DataFrame:
     names, rows = run_names(ledger), []
     for finding in findings.values():
         judged = judge(finding, ledger)
-        chapter = Link(f"chapter {finding.where}", CHAPTERS[finding.where])
+        chapter = Link(f"chapter {finding.where}", f"{CHAPTERS[finding.where]}.html")
         rows.append((finding.sentence, unbroken(judged.verdict), judged.strength, chapter, cite(judged.runs, names)))
     return pd.DataFrame(rows, columns=["Finding", "Verdict", "Evidence", "Where", "Runs"])
 
 
 def gains_frame(ledger: Ledger) -> pd.DataFrame:
-    """Every gain over a baseline of equal budget, at the last epoch: the paper's, then ours by setting.
+    """Every gain over a baseline of equal budget, at the last epoch: the paper's, then ours by setting (`group`).
 
-    Columns: `group` (the setting), `label` (what was trained), `mode` (of inference), `gain`, `low` and `high` in
-    points (NaN without an interval), `seeds`, `runs`, and `fitted`, the baseline's accuracy on its training images in
-    percent (NaN where older runs do not tell). The paper prints none: there it is the baseline's test accuracy, a lower
-    bound, because a network names images that it was trained on at least as well as others.
+    `gain`, `low` and `high` are in points (NaN without an interval), `fitted` the baseline's accuracy on its training
+    images in percent (NaN where older runs do not tell). The paper prints none: there it is the baseline's test
+    accuracy, a lower bound, because a network names images that it was trained on at least as well as others.
     """
     names, rows = run_names(ledger), []
     for gain in gains(ledger):
@@ -157,17 +143,14 @@ def compute_frame(ledger: Ledger) -> pd.DataFrame:
 
     Hours are those of a clock on the wall, so where runs shared cores, core-hours are an upper limit.
     """
-    rows: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+    rows = []
     for run in ledger:
         hours, on_gpu = run.seconds / 3600, run.device.get("type") == "cuda"
         device = f"{run.device.get('type', 'unknown').upper()}: {device_name(run)}"
-        counts = (1, hours, 0 if on_gpu else hours * (run.raw["threads"] or 1))
-        for name in (device, "all"):
-            rows[name] = [sum(pair) for pair in zip(rows[name], counts, strict=True)]
-    order = sorted(rows, key=lambda name: (name == "all", name))
-    return pd.DataFrame(
-        [(name, *rows[name]) for name in order], columns=["Device", "Runs", "Hours", "Core-hours of CPU"]
-    )
+        rows.append((device, 1, hours, 0.0 if on_gpu else hours * (run.raw["threads"] or 1)))
+    frame = pd.DataFrame(rows, columns=["Device", "Runs", "Hours", "Core-hours of CPU"])
+    total = frame.assign(Device="all").groupby("Device", as_index=False).sum()
+    return pd.concat([frame.groupby("Device", as_index=False).sum(), total], ignore_index=True)
 
 
 def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
@@ -184,9 +167,7 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
         at_commit = f"{repository}/tree/{commit}/fsft"
         rows.append(
             {
-                "Run": Link(
-                    file, f"{repository}/blob/main/results/{run.file}" if repository else f"../results/{run.file}"
-                ),
+                "Run": Link(file, f"{f'{repository}/blob/HEAD' if repository else '..'}/results/{run.file}"),
                 "Recipe": Link(name, at_commit) if repository and commit else name,
                 "Setting": "the paper's" if is_exact(run) else setting_name(run.recipe),
                 "Accuracy (%)": ", ".join(unbroken(f"{mode} {value:.2f}") for mode, value in run.last.items()),
@@ -243,12 +224,9 @@ def part_name(recipe: Recipe) -> str:
 
 def distance_sentence(recipe: Recipe) -> str:
     """How far a training is from the paper's, such as "Distance from table1/resnet56/fsft (paper → here): none."."""
-    return f"Distance from {recipe.origin or recipe.name} (paper → here): {_distance_text(recipe.distance())}."
-
-
-def _distance_text(distance: Mapping[str, Any]) -> str:
-    changes = [f"{field} {_plain(there)} → {_plain(here)}" for field, (there, here) in sorted(distance.items())]
-    return ", ".join(changes) or "none"
+    fields = sorted(recipe.distance().items())
+    changes = ", ".join(f"{field} {_plain(there)} → {_plain(here)}" for field, (there, here) in fields)
+    return f"Distance from {recipe.origin or recipe.name} (paper → here): {changes or 'none'}."
 
 
 def _plain(value: Any) -> str:
@@ -277,11 +255,7 @@ def cite(runs: Sequence[Run], names: dict[str, str]) -> Any:
 
 def _spans(numbers: set[int]) -> list[str]:
     """Numbers with neighbors joined: ["R2 to R4", "R7"]."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1].append(number)
-        else:
-            spans.append([number])
-    texts = (f"R{span[0]}" + (f" to R{span[-1]}" if span[1:] else "") for span in spans)
-    return [unbroken(text) for text in texts]
+    spans = [
+        [number for _, number in group] for _, group in groupby(enumerate(sorted(numbers)), lambda at: at[1] - at[0])
+    ]
+    return [unbroken(f"R{span[0]}" + (f" to R{span[-1]}" if span[1:] else "")) for span in spans]

@@ -9,8 +9,6 @@ The name is that of a claim or of a finding of ours (`fsft.evidence.assertions`)
 (`fsft.evidence.paper`), after its kind; a pattern binds all that it fits. In code, `assert_verdict` does the same.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re
@@ -44,21 +42,14 @@ def disagreement(pattern: str, expected: str, known: dict[str, str]) -> str | No
         if expected not in choices:
             return f"expected for {name} one of {', '.join(choices)}, found {expected!r}"
     changed = [f"{name} is {known[name]!r}" for name in names if known[name] != expected]
-    if not changed:
-        return None
     more = f" and {len(changed) - 3} more" if changed[3:] else ""
-    return f"the text says {expected!r}, but by now {', '.join(changed[:3])}{more}: {REMEDY}"
+    return f"the text says {expected!r}, but by now {', '.join(changed[:3])}{more}: {REMEDY}" if changed else None
 
 
 def assert_verdict(
     pattern: str, expected: str, directory: str | Path | None = None, ledger: Ledger | None = None
 ) -> None:
-    """Bind prose to a verdict, in code.
-
-    Raises:
-        AssertionError: our runs now give another verdict than the text around the call assumes, or there is no
-            such name or verdict.
-    """
+    """Bind prose to a verdict, in code: AssertionError when our runs give another, or there is no such name or word."""
     found = disagreement(pattern, expected, verdicts(directory, ledger))
     if found:
         raise AssertionError(found)
@@ -73,12 +64,9 @@ def marker_problems(root: Path) -> list[str]:
         for inside in _comments(page):
             # Only a repository with markers needs results that can be read.
             known = known or verdicts(root / "results")
-            marker = _MARKER.fullmatch(inside)
-            found = (
-                disagreement(marker[1], marker[2], known)
-                if marker
-                else f"expected a marker like <!-- verdict: name = word -->, found verdict{inside.rstrip()}"
-            )
+            found: str | None = f"expected a marker like <!-- verdict: name = word -->, found verdict{inside.rstrip()}"
+            if marker := _MARKER.fullmatch(inside):
+                found = disagreement(marker[1], marker[2], known)
             if found:
                 problems.append(f"{page.relative_to(root)}: {found}")
     return problems

@@ -38,8 +38,7 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
     result names.
     """
     folder = find_results(directory)
-    problems: list[str] = []
-    sound: list[Result] = []
+    problems, sound = [], []
     for path in sorted(folder.glob("*.json")):
         try:
             result = parse(path)
@@ -55,8 +54,7 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
     for path in sorted((folder / FOLDER).glob("*.json")):
         problems += check_map_scores(path, sound)
     problems += check_galleries(folder, sound)
-    problems += [problem for disagree in _disagreements(sound) for problem in disagree]
-    return [*problems, *_check_probes(folder, sound)]
+    return [*problems, *(one for disagree in _disagreements(sound) for one in disagree), *_check_probes(folder, sound)]
 
 
 def _tried(check: Callable[[Result], Iterable[str]], result: Result) -> list[str]:
@@ -69,25 +67,28 @@ def _tried(check: Callable[[Result], Iterable[str]], result: Result) -> list[str
 
 def _check_guards(result: Result) -> Iterator[str]:
     yield from check_digest(result)
-    recorded = result.get("checksums")
-    if isinstance(recorded, dict):
+    if isinstance(recorded := result.get("checksums"), dict):
         found = checksums(result)
-        for name in {**found, **recorded}:
-            if found.get(name) != recorded.get(name):
-                yield f"field {name}: altered after the run (its checksum differs)"
+        altered = [name for name in {**found, **recorded} if found.get(name) != recorded.get(name)]
+        yield from (f"field {name}: altered after the run (its checksum differs)" for name in altered)
 
 
 def _contradictions(result: Result) -> Iterator[str]:
     """Fields of one result that do not follow from its other fields."""
     yield from _check_history(result)
+    recipe = _recipe(result)
+    if isinstance(recipe, Recipe):
+        for check in (_check_recipe, _check_rates, _check_network):
+            yield from check(result, recipe)
+    else:
+        yield f"field recipe: {recipe}"
+
+
+def _recipe(result: Result) -> Recipe | Exception:
     try:
-        recipe = Recipe.from_dict(result["recipe"])
+        return Recipe.from_dict(result["recipe"])
     except (ArithmeticError, TypeError, ValueError) as error:
-        yield f"field recipe: {error}"
-        return
-    yield from _check_recipe(result, recipe)
-    yield from _check_rates(result, recipe)
-    yield from _check_network(result, recipe)
+        return error
 
 
 def _check_history(result: Result) -> Iterator[str]:
@@ -207,12 +208,8 @@ def _check_weights(result: Result, path: Path, runs_dir: str | Path | None) -> l
 
 def _disagreements(sound: list[Result]) -> Iterator[list[str]]:
     """Values that must be equal between runs."""
-    runs: list[tuple[Result, Recipe]] = []
-    for result in sound:
-        try:
-            runs.append((result, Recipe.from_dict(result["recipe"])))
-        except (ArithmeticError, TypeError, ValueError):
-            continue  # reported with its file
+    # A result without a recipe is reported with its file.
+    runs = [(result, recipe) for result in sound if isinstance(recipe := _recipe(result), Recipe)]
     for split, fields in (("test", ()), ("train", ("images_per_class",))):
         keys = [[getattr(recipe, field) for field in ("dataset", "dataset_options", *fields)] for _, recipe in runs]
         for name in (f"{split}_sha256", f"{split}_images"):
@@ -234,12 +231,8 @@ def _disagreement(
     problems = []
     for members in groups.values():
         usual, votes = Counter(value for value, _ in members).most_common(1)[0]
-        others = f"{votes} other run{'s' * (votes > 1)}"
-        problems += [
-            f"{file}: field {name}: expected {usual} as in {others}, found {value}"
-            for value, file in members
-            if value != usual
-        ]
+        expected = f"field {name}: expected {usual} as in {votes} other run{'s' * (votes > 1)}"
+        problems += [f"{file}: {expected}, found {value}" for value, file in members if value != usual]
     return problems
 
 

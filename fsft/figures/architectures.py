@@ -1,7 +1,5 @@
 """Figures of chapter 5: the blocks of the five architectures, their widths, and who explains the paper's memory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,29 +24,23 @@ class Block:
     shortcut: str
 
 
+_NARROW = ("1×1 conv, w", "BN, ReLU", "3×3 conv, w")
 BLOCKS = (
     Block("ResNet,\nbasic", ("3×3 conv, w", "BN, ReLU", "3×3 conv, w", "BN"), "ReLU", "1×1 conv, BN"),
-    Block(
-        "ResNet,\nbottleneck",
-        ("1×1 conv, w", "BN, ReLU", "3×3 conv, w", "BN, ReLU", "1×1 conv, 4w", "BN"),
-        "ReLU",
-        "1×1 conv, BN",
-    ),
+    Block("ResNet,\nbottleneck", (*_NARROW, "BN, ReLU", "1×1 conv, 4w", "BN"), "ReLU", "1×1 conv, BN"),
     Block("Wide ResNet\n", ("BN, ReLU", "3×3 conv, kw", "BN, ReLU,\ndropout", "3×3 conv, kw"), "", "1×1 conv"),
     Block("PyramidNet\n", ("BN", "3×3 conv, w+δ", "BN, ReLU", "3×3 conv, w+δ", "BN"), "", "zero channels"),
 )
 
 
-def blocks(drawn: Sequence[Block] = BLOCKS) -> Figure:
+def blocks() -> Figure:
     """The blocks side by side: branch on the left, shortcut on the right, meeting in a sum."""
-    longest = max(len(block.steps) for block in drawn)
-    step = 0.62
-    height = step * (longest + 2.9) + 0.9
+    step, column = 0.62, plots.WIDTH / len(BLOCKS)
+    height = step * (max(len(block.steps) for block in BLOCKS) + 2.9) + 0.9
     fig, ax = plt.subplots(figsize=(plots.WIDTH, height))
     ax.set(xlim=(0, plots.WIDTH), ylim=(0, height), aspect="equal")
     ax.axis("off")
-    column = plots.WIDTH / len(drawn)
-    for number, block in enumerate(drawn):
+    for number, block in enumerate(BLOCKS):
         _draw_block(ax, block, (number + 0.44) * column, height - 0.75, step, column)
     return fig
 

@@ -1,7 +1,5 @@
 """Charts of trained networks for chapters 3 to 6: votes, views, confusions, changes per class, curves in panels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -25,10 +23,10 @@ def _numbers(ax: Axes, values: np.ndarray, high: float, text: str = "{:.0f}", le
             ax.text(column, row, text.format(value), ha="center", va="center", color=color, fontsize=11)
 
 
-def _frame(ax: Axes, row: float, column: float, height: float = 1, width: float = 1) -> None:
-    """An orange frame around cells of an image, from (row, column) on."""
+def _frame(ax: Axes, row: float, column: float, width: float = 1) -> None:
+    """An orange frame around cells in a row of an image, from (row, column) on."""
     corner = (column - 0.5, row - 0.5)
-    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=plots.ORANGE, linewidth=3, clip_on=False))
+    ax.add_patch(Rectangle(corner, width, 1, fill=False, edgecolor=plots.ORANGE, linewidth=3, clip_on=False))
 
 
 def _rotation(names: Iterable[str]) -> int:
@@ -112,16 +110,14 @@ def examples(rows: Mapping[str, Sequence[tuple[np.ndarray, str]]], columns: int 
     side = plots.WIDTH / columns
     fig, axes = plt.subplots(len(rows), columns, squeeze=False, figsize=(plots.WIDTH, len(rows) * (side + 0.65)))
     for line, (label, pictures) in zip(axes, rows.items(), strict=True):
-        for ax in line:
+        for ax in line[len(pictures) :]:
             ax.axis("off")
         for ax, (picture, caption) in zip(line, pictures, strict=False):
-            ax.axis("on")
             ax.imshow(picture)
             plots.hide_axes(ax)
             ax.set_title(caption, fontsize=11)
-        if pictures:
-            line[0].set_ylabel(label)
-        else:
+        line[0].set_ylabel(label)
+        if not pictures:
             line[0].text(0, 0.5, f"{label}: none", fontsize=12)
     return fig
 
@@ -141,12 +137,7 @@ def confusions(tables: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure
 
 
 def dumbbells(
-    names: Sequence[str],
-    before: np.ndarray,
-    after: np.ndarray,
-    labels: tuple[str, str],
-    xlabel: str,
-    spread: float | None = None,
+    names: Sequence[str], before: np.ndarray, after: np.ndarray, labels: Sequence[str], xlabel: str, spread: float = 0.0
 ) -> Figure:
     """One line per class from `before` to `after`, both in percent, sorted by the change; the largest gain on top.
 
@@ -155,9 +146,8 @@ def dumbbells(
     order = np.argsort(np.asarray(after) - np.asarray(before))
     before, after, rows = np.asarray(before)[order], np.asarray(after)[order], np.arange(len(order))
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.4 + 0.3 * len(order)))
-    if spread is not None:
-        low, high = np.maximum(before - spread, 0), np.minimum(before + spread, 100)
-        ax.barh(rows, high - low, left=low, height=0.5, color="#DDDDDD", zorder=1)
+    low, high = np.maximum(before - spread, 0), np.minimum(before + spread, 100)
+    ax.barh(rows, high - low, left=low, height=0.5, color="#DDDDDD", zorder=1)
     colors = np.where(after >= before, plots.BLUE, plots.VERMILION).tolist()
     ax.hlines(rows, before, after, colors=colors, linewidth=2.5, zorder=2)
     for values, color, marker, label in ((before, "white", "o", labels[0]), (after, plots.BLACK, "D", labels[1])):
@@ -200,22 +190,18 @@ def curve_panels(panels: Mapping[str, Mapping[str, np.ndarray]], columns: int = 
     return fig, f"Test accuracy in percent after each epoch, in {len(panels)} panels. " + " ".join(parts)
 
 
-def waterfall(
-    panels: Mapping[str, tuple[float, Mapping[str, tuple[float, float | None, float | None]]]],
-) -> tuple[Figure, str]:
+Step = tuple[float, float | None, float | None]
+
+
+def waterfall(panels: Mapping[str, tuple[float, Mapping[str, Step]]]) -> tuple[Figure, str]:
     """From the baseline's accuracy to FSFT's, part by part, a panel for each title; figure and alt text.
 
     A panel is the baseline's accuracy in percent, and by name each part's gain in points with the ends of its interval
     (None without one); the last is the whole, and the others add up to it.
     """
-    rows = sum(len(steps) + 1 for _, steps in panels.values())
-    fig, axes = plt.subplots(
-        len(panels),
-        figsize=(plots.WIDTH, 0.9 + 0.4 * rows + 0.4 * len(panels)),
-        sharex=True,
-        squeeze=False,
-        height_ratios=[len(steps) + 1 for _, steps in panels.values()],
-    )
+    rows = [len(steps) + 1 for _, steps in panels.values()]
+    size = (plots.WIDTH, 0.9 + 0.4 * sum(rows) + 0.4 * len(panels))
+    fig, axes = plt.subplots(len(panels), figsize=size, sharex=True, squeeze=False, height_ratios=rows)
     parts, edges = [], []
     for ax, (title, (start, steps)) in zip(axes.flat, panels.items(), strict=True):
         whole, level = list(steps)[-1], start
@@ -232,14 +218,11 @@ def waterfall(
             texts.append(f"{gain:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if low is not None else " (no interval)"))
         ax.axvline(start, color=plots.GREY, linewidth=1, linestyle=":")
         # The numbers stand in the row's name: beside a bar they would leave the figure where the bar is long.
-        names = ["baseline", *steps]
-        ax.set_yticks(
-            range(len(names)), [f"{name}\n{text}" for name, text in zip(names, texts, strict=True)], fontsize=10
-        )
-        ax.set_ylim(len(names) - 0.5, -0.6)
-        ax.set_title(title)
+        named = list(zip(("baseline", *steps), texts, strict=True))
+        ax.set_yticks(range(len(named)), [f"{name}\n{text}" for name, text in named], fontsize=10)
+        ax.set(ylim=(len(named) - 0.5, -0.6), title=title)
         ax.grid(False, axis="y")
-        listed = ", ".join(f"{name} {text}" for name, text in zip(names[1:], texts[1:], strict=True))
+        listed = ", ".join(f"{name} {text}" for name, text in named[1:])
         parts.append(f"{title}: baseline {start:.1f} percent; {listed}.")
     axes[-1, 0].set_xlim(min(edges) - 1, max(edges) + 1)
     axes[-1, 0].set_xlabel("test accuracy, single inference (%)")

@@ -1,8 +1,6 @@
 """Figures of chapter 12: where a step's cost lies, what the paper's memory column fits, and how cost grows."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,13 +9,9 @@ from matplotlib.figure import Figure
 from fsft.figures import plots
 
 _HATCHES = ("", "//", "..", "xx", "--")
-# Every method of Table 5 looks the same in all figures: color, marker, line.
-_METHODS: Mapping[str, tuple[str, str, str]] = {
-    "baseline": (plots.BLACK, "o", "-"),
-    "FSFT, closed form": (plots.BLUE, "s", "--"),
-    "FSFT, literal": (plots.VERMILION, "^", "-."),
-    "SLA": (plots.GREEN, "D", ":"),
-}
+# Every method of Table 5 looks the same in all figures.
+_MODES = {"baseline": "baseline", "FSFT, closed form": "si", "FSFT, literal": "ag", "SLA": "sd"}
+_METHODS = {method: plots.LOOKS[mode].line() | {"label": method} for method, mode in _MODES.items()}
 
 
 def shares(parts: Mapping[str, Mapping[str, float]]) -> Figure:
@@ -64,7 +58,7 @@ def memory_fit(
         line = {"color": look.color, "linestyle": look.linestyle, "marker": ""}
         ax.plot(ends, intercept + slope * ends, label=f"{block}: {slope:.2f}", **line)
         if number == 0:
-            for names, a, b in _clusters([rows[row] for row in printed], x, y, 0.06 * high):
+            for names, a, b in _clusters(zip([rows[row] for row in printed], x, y, strict=True), 0.06 * high):
                 behind = {"facecolor": "white", "edgecolor": "none"}
                 ax.annotate(names, (a, b), (12, -12), "data", "offset points", va="top", fontsize=10, bbox=behind)
     ax.plot([0, high], [0, high], color=plots.GREY, linewidth=1, linestyle="-", marker="", label="as counted: 1")
@@ -73,17 +67,14 @@ def memory_fit(
     return fig
 
 
-def _clusters(
-    names: Sequence[str], x: Sequence[float], y: Sequence[float], near: float
-) -> list[tuple[str, float, float]]:
+def _clusters(points: Iterable[tuple[str, float, float]], near: float) -> list[tuple[str, float, float]]:
     """One label for points that lie too near to each other for labels of their own, at the last of them."""
-    found: list[tuple[list[str], float, float]] = []
-    for name, a, b in sorted(zip(names, x, y, strict=True), key=lambda point: point[1]):
+    found: list[tuple[str, float, float]] = []
+    for name, a, b in sorted(points, key=lambda point: point[1]):
         if found and a - found[-1][1] < near:
-            found[-1] = ([*found[-1][0], name], a, b)
-        else:
-            found.append(([name], a, b))
-    return [(",\n".join(group), a, b) for group, a, b in found]
+            name = f"{found.pop()[0]},\n{name}"
+        found.append((name, a, b))
+    return found
 
 
 def growth(panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]], ylabel: str) -> Figure:
@@ -91,8 +82,7 @@ def growth(panels: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[flo
     fig, axes = plt.subplots(len(panels), 1, figsize=(plots.WIDTH, 2.5 * len(panels) + 0.6), squeeze=False)
     for ax, (name, (x, curves)) in zip(axes[:, 0], panels.items(), strict=True):
         for method, values in curves.items():
-            color, marker, line = _METHODS[method]
-            ax.loglog(x, values, color=color, marker=marker, linestyle=line, label=method)
+            ax.loglog(x, values, **_METHODS[method])
         ax.set(xlabel=name, ylabel=ylabel)
         ax.set_xticks(list(x), [f"{value:g}" for value in x])
         ax.minorticks_off()
@@ -113,8 +103,7 @@ def overheads(x: Sequence[float], curves: Mapping[str, Sequence[float]], xlabel:
     """Overhead in percent over a setting, one line for each method of Table 5."""
     fig, ax = plt.subplots()
     for method, values in curves.items():
-        color, marker, line = _METHODS[method]
-        ax.plot(x, values, color=color, marker=marker, linestyle=line, label=method)
+        ax.plot(x, values, **_METHODS[method])
     ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
     ax.set_xticks(list(x))
     ax.legend()

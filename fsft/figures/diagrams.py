@@ -4,10 +4,9 @@ They only draw what they are given. A dropped region is hatched instead of dark,
 activation.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,18 +35,12 @@ def draw_mask(ax: Axes, mask: np.ndarray, title: str | None = None) -> None:
         ax.axhline(y - 0.5, color="white", linewidth=0.4)
 
 
-def draw_masked(
-    ax: Axes,
-    channel: np.ndarray,
-    mask: np.ndarray,
-    title: str | None = None,
-    limits: tuple[float, float] | None = None,
-) -> None:
+def draw_masked(ax: Axes, channel: np.ndarray, mask: np.ndarray, title: str | None = None, limits: Any = None) -> None:
     """One channel (H, W) of a feature map; positions that the mask drops are white and hatched.
 
     `limits` are the values of the darkest and the brightest color; without them, the channel's own.
     """
-    low, high = limits or (float(channel.min()), float(channel.max()))
+    low, high = limits or (channel.min(), channel.max())
     ax.imshow(np.where(mask > 0, channel, np.nan), cmap=plots.FEATURE_CMAP, vmin=low, vmax=high)
     plots.hide_axes(ax, title)
     _hatch(ax, mask, channel.shape)
@@ -72,13 +65,12 @@ def mask_row(masks: np.ndarray, names: Sequence[str] = plots.MASK_NAMES) -> Figu
     columns = min(len(masks), 5)
     rows = math.ceil(len(masks) / columns)
     fig, axes = plt.subplots(rows, columns, squeeze=False, figsize=(plots.WIDTH, rows * (plots.WIDTH / columns + 0.8)))
-    for j, ax in enumerate(axes.flat):
-        if j < len(masks):
-            name = names[j].replace(" dropped", "\ndropped") if j < len(names) else ""
-            draw_mask(ax, masks[j])
-            ax.set_title(f"$M_{{{j}}}$\n{name}", fontsize=11)
-        else:
-            ax.set_visible(False)
+    for ax in axes.flat[len(masks) :]:
+        ax.set_visible(False)
+    for j, (ax, mask) in enumerate(zip(axes.flat, masks, strict=False)):
+        name = names[j].replace(" dropped", "\ndropped") if j < len(names) else ""
+        draw_mask(ax, mask)
+        ax.set_title(f"$M_{{{j}}}$\n{name}", fontsize=11)
     return fig
 
 
@@ -89,11 +81,10 @@ def family_rows(families: Mapping[str, np.ndarray]) -> Figure:
     size = (plots.WIDTH, len(families) * (side + 0.12) + 0.3)
     fig, axes = plt.subplots(len(families), columns, squeeze=False, figsize=size)
     for row, (name, masks) in zip(axes, families.items(), strict=True):
-        for j, ax in enumerate(row):
-            if j < len(masks):
-                draw_mask(ax, masks[j])
-            else:
-                ax.set_visible(False)
+        for ax in row[len(masks) :]:
+            ax.set_visible(False)
+        for ax, mask in zip(row, masks, strict=False):
+            draw_mask(ax, mask)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for j, ax in enumerate(axes[np.argmax([len(masks) for masks in families.values()])]):
         ax.set_xlabel(f"$M_{{{j}}}$", fontsize=11)
@@ -142,8 +133,8 @@ def joint_label_grid(num_classes: int, num_masks: int, row: int | None = None) -
         ax.add_patch(Rectangle((j, y), 1, 1, facecolor=color, edgecolor=plots.GREY))
         ax.text(j + 0.5, y + 0.5, str(y * num_masks + j), ha="center", va="center", weight=weight)
     ax.set(xlim=(0, num_masks), ylim=(shown, 0), ylabel="class $y$", xlabel="mask $j$")
-    ax.set_xticks(np.arange(num_masks) + 0.5, [str(j) for j in range(num_masks)])
-    ax.set_yticks(np.arange(shown) + 0.5, [str(y) for y in range(shown)])
+    for axis, count in ((ax.xaxis, num_masks), (ax.yaxis, shown)):
+        axis.set_ticks(np.arange(count) + 0.5, [str(number) for number in range(count)])
     ax.xaxis.set_label_position("top")
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.grid(False)
@@ -160,12 +151,11 @@ def framework() -> Figure:
     ax.axis("off")
     trunk, views, heads, size, wide = 0.85, 2.95, 5.35, (1.64, 0.54), 2.0
     plots.box(ax, trunk, 7.0, "image $x$", size)
-    plots.box(ax, trunk, 6.0, r"stages $L_1 \dots L_{m-1}$", size, facecolor="#E8E8E8")
-    plots.box(ax, trunk, 5.0, r"features $f_{m-1}$", size, plots.BLUE)
-    plots.box(ax, trunk, 4.0, r"stage $L_m$", size, facecolor="#E8E8E8")
-    plots.box(ax, trunk, 3.0, r"features $f_m$", size, plots.BLUE)
-    for start in (7.0, 6.0, 5.0, 4.0):
-        plots.arrow(ax, (trunk, start - 0.28), (trunk, start - 0.72))
+    for y, stage, features in ((6.0, r"stages $L_1 \dots L_{m-1}$", "$f_{m-1}$"), (4.0, r"stage $L_m$", "$f_m$")):
+        plots.box(ax, trunk, y, stage, size, facecolor="#E8E8E8")
+        plots.box(ax, trunk, y - 1, f"features {features}", size, plots.BLUE)
+        for start in (y + 1, y):
+            plots.arrow(ax, (trunk, start - 0.28), (trunk, start - 0.72))
     for y, head, loss in ((5.0, "Fc_{m-1}", r"\beta\,\mathcal{L}_{m-1}"), (3.0, "Fc_m", r"\mathcal{L}_m")):
         _views(ax, views, y)
         text = f"$\\mathrm{{{head}}}$: 5N joint classes\nloss ${loss}$"
@@ -255,15 +245,11 @@ def labelled_strip(
     masks: Sequence[np.ndarray] | None = None,
     version: str = "j",
 ) -> Figure:
-    """Pictures in a row, each above its training label.
+    """Pictures (H, W, 3) in a row, each below its caption and above its training label.
 
-    Args:
-        pictures: (H, W, 3) each.
-        targets: (V, N) each, the share of the loss that goes to version v of class n; the shares add up to one.
-        captions: a text above each picture.
-        shown: the classes that are drawn, with their names.
-        masks: (h, w) each; what a mask drops is hatched in the picture.
-        version: what a row of a label is called, where there are several.
+    `targets` are (V, N) each, the share of the loss that goes to version v of class n, adding up to one; `shown` maps
+    the classes that are drawn to their names; what `masks` (h, w) drop is hatched in the picture; `version` names the
+    rows of a label, where there are several.
     """
     count, versions = len(pictures), len(targets[0])
     heights = [min(1.9, plots.WIDTH / count - 0.2), max(0.34, 0.17 * versions)]

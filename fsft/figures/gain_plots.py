@@ -3,14 +3,13 @@
 They take frames, and know no ledger.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fsft.figures import plots
@@ -34,23 +33,16 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
     height = max(places.values(), default=0.0)
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.6 + 0.27 * height))
     ax.axvline(0, color=plots.GREY, linewidth=1)
-    modes = [mode for mode in plots.LOOKS if mode in set(gains["mode"])]
-    for mode in modes:
+    for mode in (mode for mode in plots.LOOKS if mode in set(gains["mode"])):
         look, here = plots.LOOKS[mode], gains[gains["mode"] == mode]
         shift = {"si": -1, "sd": 1}.get(mode, 0) * _SHARE
         y = np.array([places[key] + shift for key in zip(here["group"], here["label"], strict=True)])
         ax.hlines(y, here["low"], here["high"], color=look.color, linewidth=1.2)
-        single = here["low"].isna().to_numpy()
-        for alone, face in ((False, look.color), (True, "white")):
-            chosen = single == alone
-            ax.plot(
-                here["gain"][chosen], y[chosen], look.marker, color=look.color, markerfacecolor=face, markersize=4.5
-            )
+        _points(ax, here["gain"], y, here["low"].isna(), look, markersize=4.5)
         ax.plot([], [], look.marker, color=look.color, label=look.label.removeprefix("FSFT-"))
+    left: Any = ("figure fraction", "data")
     for heading, top in headings.items():
-        ax.annotate(
-            heading, (0.01, top), xycoords=("figure fraction", "data"), va="center", fontsize=9.5, weight="bold"
-        )
+        ax.annotate(heading, (0.01, top), xycoords=left, va="center", fontsize=9.5, weight="bold")
     ax.set_yticks(list(places.values()), [label for _, label in places], fontsize=9)
     ax.set_ylim(height + 0.8, -0.8)
     ax.set_xlim(max(_LEAST, gains["gain"].min() - 3), min(_MOST, gains["gain"].max() + 3))
@@ -63,6 +55,13 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
         listed = [f"{row.label}, {str(row.mode).upper()} {row.gain:+.2f}{_interval(row)}" for row in here.itertuples()]
         parts.append(f"{group}: {'; '.join(listed)}.")
     return fig, " ".join(parts)
+
+
+def _points(ax: Axes, x: pd.Series, y: Any, single: pd.Series, look: plots.Look, **options: Any) -> None:
+    """Markers, hollow where a gain is a single pair of runs."""
+    for alone, face in ((False, look.color), (True, "white")):
+        here = (single == alone).to_numpy()
+        ax.plot(x[here], y[here], look.marker, color=look.color, markerfacecolor=face, **options)
 
 
 def _interval(row: Any) -> str:
@@ -89,9 +88,7 @@ def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
     for number, (label, rows) in enumerate(ours.groupby("label")):
         look = plots.look_of(str(label), number)
         ax.vlines(rows["fitted"], rows["low"], rows["high"], color=look.color, linewidth=1.5)
-        for alone, face in ((True, "white"), (False, look.color)):
-            some = rows[rows["low"].isna() == alone]
-            ax.plot(some["fitted"], some["gain"], look.marker, color=look.color, markerfacecolor=face)
+        _points(ax, rows["fitted"], rows["gain"], rows["low"].isna(), look)
         ax.plot([], [], look.marker, color=look.color, label=label)
         listed = [f"{row.group}, {row.gain:+.2f} at {row.fitted:.0f} %{_interval(row)}" for row in rows.itertuples()]
         parts.append(f"{label}: {'; '.join(listed)}.")

@@ -7,6 +7,7 @@ because a map stretched to its own maximum looks as strong as any other; the max
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,15 +30,10 @@ _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, high: float) -> np.ndarray:
-    """A map over its image: (H, W, 3) floats in [0, 1].
+    """A map (H, W) of at least 0 over its image (3, H, W), uint8: (H, W, 3) floats in [0, 1]; `high` ends the scale.
 
     The image turns grey, and the map's color covers it the more the larger the map's value, so nothing is colored where
     the map is zero.
-
-    Args:
-        image: (3, H, W), uint8.
-        heat: (H, W), at least 0.
-        high: the end of the scale.
     """
     grey = (image.transpose(1, 2, 0) @ _GREY_WEIGHTS / 255)[..., None]
     strength = np.clip(heat / high, 0, 1)[..., None] if high > 0 else np.zeros_like(grey)
@@ -56,13 +52,8 @@ def gallery(
 ) -> tuple[Figure, str]:
     """One row for each image, one column for each network: the maps over the images, or ``plain``; and alt text.
 
-    Args:
-        images: (n, 3, H, W), uint8; they are the first column.
-        maps: (n, H, W) for each column's title, on one scale.
-        row_labels: what stands beside the images, such as their classes.
-        plain: the maps alone.
-        regions: (n, H, W) bool, such as the object, outlined in every map.
-        unit: what the color bar says.
+    ``images`` are (n, 3, H, W), uint8, with ``row_labels`` beside them; ``maps`` are (n, H, W) for each column's title,
+    on one scale, of which the color bar says the ``unit``; ``regions`` (n, H, W) bool are outlined in every map.
     """
     high = _highest(maps)
     columns, rows = len(maps) + 1, len(images)
@@ -109,28 +100,20 @@ def of_runs(networks: Mapping[str, tuple[str, str]], rows: slice) -> tuple[Figur
     for title, (name, kind) in networks.items():
         run = next(run for run in ledger.runs(recipes[name]) if run.seed == shown[name]["seed"])
         right = run.last[kind.partition(",")[0]]
-        said.append(
-            f"{' '.join(title.split())}, run {run.file.removesuffix('.json')}, right on {right:.1f} % of the test set"
-        )
+        said.append(f"{' '.join(title.split())}, run {Path(run.file).stem}, right on {right:.1f} % of the test set")
     numbers = ", ".join(map(str, first["images"][rows]))
     return fig, alt, f"Test images {numbers}, evenly chosen, with the maps of finished runs: {'; '.join(said)}."
 
 
-def mean_maps(
-    maps: Mapping[str, np.ndarray], dropped: Mapping[str, int], unit: str = "mean map", columns: int = 3
-) -> tuple[Figure, str]:
-    """The mean map of each network with the share of its mass in each quadrant, in percent; figure and alt text.
+def mean_maps(maps: Mapping[str, np.ndarray], dropped: Mapping[str, int], unit: str = "mean map") -> tuple[Figure, str]:
+    """The mean map (H, W) of each network with the share of its mass in each quadrant, in percent; figure and alt text.
 
-    Args:
-        maps: (H, W) for each title, on one scale.
-        dropped: the quadrant, from 1 to 4, that a network was trained without: it gets a frame.
-        unit: what the color bar says.
-        columns: panels in a row.
+    A frame is around the quadrant, from 1 to 4, that a network was trained without, as `dropped` says.
     """
     high = _highest(maps)
-    rows = -(-len(maps) // columns)
-    size = (plots.WIDTH, rows * (plots.WIDTH / columns + 0.3) + 0.9)
-    fig, axes = plt.subplots(rows, columns, squeeze=False, figsize=size)
+    rows = -(-len(maps) // 3)
+    size = (plots.WIDTH, rows * (plots.WIDTH / 3 + 0.3) + 0.9)
+    fig, axes = plt.subplots(rows, 3, squeeze=False, figsize=size)
     for ax in axes.flat[len(maps) :]:
         ax.set_visible(False)
     parts = []
@@ -160,9 +143,8 @@ def mean_maps(
 def share_changes(changes: Mapping[str, np.ndarray], dropped: Mapping[str, int]) -> Figure:
     """What dropping a quadrant does to the shares of all four: one panel for each network, one point for each seed.
 
-    Args:
-        changes: (seeds, 4) for each title: the share of each quadrant minus the baseline's, in percentage points.
-        dropped: the quadrant, from 1 to 4, that each network was trained without; others show four hollow rows.
+    `changes` are (seeds, 4) for each title: the share of each quadrant minus the baseline's, in percentage points;
+    `dropped` is the quadrant, from 1 to 4, that each network was trained without.
     """
     fig, axes = plt.subplots(1, len(changes), sharey=True, sharex=True, squeeze=False, figsize=(plots.WIDTH, 3.0))
     for ax, (title, values) in zip(axes[0], changes.items(), strict=True):

@@ -1,7 +1,7 @@
 """One look for every figure and table of the book, with text for readers who do not see them.
 
 A notebook calls `style()` once, draws with matplotlib, and ends a figure cell with `show(fig, alt=...)`.
-The alt text goes into the output's metadata (`fsft_alt`); the book builder moves it to the published image.
+The alt text goes into the output's metadata, where nbconvert looks for it; the book builder moves it to the page.
 Tables are `table(frame, caption=...)`: escaped HTML that scrolls inside its own box on a narrow screen.
 
 Colors are those of Okabe and Ito, which stay apart under the common color-vision deficiencies, and a color
@@ -32,15 +32,9 @@ from matplotlib.ticker import MaxNLocator
 
 from fsft.evidence.tables import Link
 
-BLUE = "#0072B2"
-VERMILION = "#D55E00"
-GREEN = "#009E73"
-PURPLE = "#CC79A7"
-ORANGE = "#E69F00"
-SKY = "#56B4E9"
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#6B6B6B"
 YELLOW = "#F0E442"  # too light for lines on white: use it for areas with a dark edge only
-BLACK = "#000000"
-GREY = "#6B6B6B"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, BLACK, ORANGE, SKY)
 _MARKERS, _LINES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":", "-", "--", "-.")
 
@@ -80,13 +74,7 @@ def look_of(name: str, number: int) -> Look:
     return LOOKS.get(name) or Look(name, PALETTE[number], _MARKERS[number], _LINES[number])
 
 
-MASK_NAMES = (
-    "whole map",
-    "upper left dropped",
-    "upper right dropped",
-    "lower left dropped",
-    "lower right dropped",
-)
+MASK_NAMES = ("whole map", "upper left dropped", "upper right dropped", "lower left dropped", "lower right dropped")
 MASK_COLORS = (BLACK, BLUE, VERMILION, GREEN, PURPLE)
 
 
@@ -102,16 +90,10 @@ def style() -> None:
             "savefig.facecolor": "white",
             "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
             "font.size": 12,
-            "axes.titlesize": 12,
-            "axes.labelsize": 12,
-            "xtick.labelsize": 11,
-            "ytick.labelsize": 11,
-            "legend.fontsize": 11,
-            "legend.frameon": False,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
+            **dict.fromkeys(("axes.titlesize", "axes.labelsize"), 12),
+            **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 11),
+            **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
+            **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
             "grid.color": "#DDDDDD",
             "grid.linewidth": 0.8,
             "lines.linewidth": 2.0,
@@ -124,12 +106,10 @@ def style() -> None:
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Display a figure with its alternative text and close it.
+    """Display a figure with its alternative text and close it; call it last in a cell, once.
 
-    `alt` says in a sentence or two what a reader would see: make it from the data with an f-string. It
-    travels in the output's metadata as `fsft_alt`, and is its plain-text form. Call it last in a cell, once.
-
-    Raises ValueError when the text is too short to say anything.
+    `alt` says in a sentence or two what a reader would see: make it from the data with an f-string. ValueError when it
+    is too short to say anything.
     """
     text = " ".join(str(alt).split())
     if len(text.split()) < MIN_ALT_WORDS:
@@ -141,11 +121,8 @@ def show(fig: Figure, alt: str) -> None:
     # Without a Software entry the same figure gives the same bytes under another matplotlib patch release.
     fig.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     plt.close(fig)
-    width = round(float(fig.get_figwidth()) * 100)
-    _display(
-        {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": text},
-        {"fsft_alt": text, "image/png": {"width": width}},
-    )
+    picture = {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": text}
+    _display(picture, {"image/png": {"alt": text, "width": round(float(fig.get_figwidth()) * 100)}})
 
 
 def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = False) -> None:
@@ -165,10 +142,10 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = F
 def _display(data: dict[str, str], metadata: dict[str, Any]) -> None:
     # Read from sys.modules, not imported: a plain script has no shell, and the text form is all it can show.
     shell = sys.modules.get("IPython")
-    if shell is None or shell.get_ipython() is None:
-        print(data["text/plain"])
-    else:
+    if shell and shell.get_ipython():
         shell.display.display(data, metadata=metadata, raw=True)
+    else:
+        print(data["text/plain"])
 
 
 def _is_number(value: object) -> bool:
@@ -252,38 +229,28 @@ def box(ax: Axes, x: float, y: float, text: str, size: tuple[float, float], colo
 
 def hide_axes(ax: Axes, title: str | None = None) -> None:
     """Turn an axes into a picture frame: no ticks, no grid, a thin border, an optional title."""
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(True)
-        spine.set_color(GREY)
+    ax.spines[:].set(visible=True, color=GREY)
     if title:
         ax.set_title(title)
 
 
 def image_rows(
-    images: Sequence[Sequence[np.ndarray]],
-    titles: Sequence[str] = (),
-    row_labels: Sequence[str] = (),
-    **imshow: Any,
+    images: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), row_labels: Sequence[str] = (), **imshow: Any
 ) -> Figure:
     """A grid of pictures: `images[row][column]` is an (H, W), (H, W, 3), or channel-first (3, H, W) array.
 
     `titles` go over the columns, `row_labels` beside the rows; keyword arguments reach `imshow`.
     """
     columns = max(len(row) for row in images)
-    side = WIDTH / columns
-    fig, axes = plt.subplots(
-        len(images), columns, squeeze=False, figsize=(WIDTH, len(images) * side + (0.5 if titles else 0.1))
-    )
+    size = (WIDTH, len(images) * WIDTH / columns + (0.5 if titles else 0.1))
+    fig, axes = plt.subplots(len(images), columns, squeeze=False, figsize=size)
     for y, row in enumerate(images):
-        for x in range(columns):
-            ax = axes[y][x]
-            if x >= len(row):
-                ax.set_visible(False)
-                continue
-            picture = np.asarray(row[x])
+        for ax in axes[y, len(row) :]:
+            ax.set_visible(False)
+        for x, picture in enumerate(map(np.asarray, row)):
+            ax = axes[y, x]
             if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
                 picture = picture.transpose(1, 2, 0)
             ax.imshow(picture, **imshow)

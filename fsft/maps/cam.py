@@ -8,8 +8,6 @@ network that sees next to nothing look as sure as one that sees a lot. Only on t
 different networks be compared.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
 from collections.abc import Iterator
@@ -40,7 +38,9 @@ def class_maps(
     centered: bool = False,
     batch_size: int = 100,
 ) -> Tensor:
-    """Class activation maps, one for each image, on their raw scale.
+    """Class activation maps, one for each image: (B, H, W), float32 on the CPU, at least 0, in units of the score.
+
+    They are enlarged bilinearly to the images' size.
 
     With features f (C, H, W) after ``layer``, the score s of the class (:func:`class_scores`) and its gradient
     g = ds/df, each place of the map before resizing is the positive part of
@@ -64,9 +64,6 @@ def class_maps(
             so it decides nothing; a joint classifier's columns share the evidence for their mask, which a plain one's
             have no reason to.
         batch_size: images at once.
-
-    Returns:
-        (B, H, W), float32 on the CPU: at least 0, in units of the score, enlarged bilinearly to the images' size.
 
     Raises:
         ValueError: unknown method, mode or layer; classes or images that do not fit; a network that transforms before
@@ -126,8 +123,7 @@ class ClassScores(nn.Module):
 
     def __init__(self, model: nn.Module, mode: str | None = None):
         super().__init__()
-        self.model = model
-        self.mode = mode
+        self.model, self.mode = model, mode
 
     def forward(self, x: Tensor) -> Tensor:
         return class_scores(self.model(x), self.mode)
@@ -174,15 +170,14 @@ def require_package() -> Any:
 def _chosen_scores(output: Any, classes: Tensor | None, mode: str | None, centered: bool) -> Tensor:
     """The score (B,) of the wanted or predicted class of each image."""
     scores = class_scores(output, mode)
-    if not isinstance(scores, Tensor) or scores.ndim != 2:
+    if getattr(scores, "ndim", 0) != 2:
         raise ValueError(f"expected a classifier that returns scores (B, N), found {type(output).__name__}")
     if classes is None:
         classes = (predict(output, mode or "si") if isinstance(output, JointOutput) else output).argmax(1)
     wrong = classes[(classes < 0) | (classes >= scores.shape[1])]
     if len(wrong):
         raise ValueError(f"expected class indices from 0 to {scores.shape[1] - 1}, found {wrong[0].item()}")
-    if centered:
-        scores = scores - scores.mean(1, keepdim=True)
+    scores = scores - scores.mean(1, keepdim=True) if centered else scores
     return scores.gather(1, classes[:, None])[:, 0]
 
 
@@ -209,13 +204,10 @@ def _leaves(module: nn.Module) -> Iterator[list[Tensor]]:
 
 def _module(model: nn.Module, layer: str | None, method: str, image: Tensor) -> nn.Module:
     """The module behind which to look: a stage, or of other people's networks any module."""
+    known, last, names = dict(model.named_modules()), None, f"the modules of {type(model).__name__}"
     if isinstance(model, PlainNet | JointNet):
         known = dict(model.stages.named_children())
-        *_, last = known
-        names = f"the stages {tuple(known)}"
-    else:
-        known, last = dict(model.named_modules()), None
-        names = f"the modules of {type(model).__name__}"
+        last, names = list(known)[-1], f"the stages {tuple(known)}"
     if layer is not None and layer not in known:
         raise ValueError(f"expected a layer among {names}, found {layer!r}")
     if method == "cam" and (last is None or layer not in (None, last)):
@@ -261,14 +253,10 @@ def _check(model: nn.Module, images: Tensor, classes: Tensor | None, method: str
     if mode is not None and not isinstance(model, JointNet):
         raise ValueError(f"expected no mode, because {type(model).__name__} has a single classifier, found {mode!r}")
     if images.ndim != 4 or not images.is_floating_point():
-        raise ValueError(
-            "expected normalized images, floating point and of shape (B, 3, H, W), "
-            f"found {images.dtype} of shape {tuple(images.shape)}"
-        )
+        found = f"{images.dtype} of shape {tuple(images.shape)}"
+        raise ValueError(f"expected normalized images, floating point and of shape (B, 3, H, W), found {found}")
     if not images.isfinite().all():
         raise ValueError("expected finite images, found NaN or infinity in them: check the images and their statistics")
     if classes is not None and (classes.shape != images.shape[:1] or classes.is_floating_point()):
-        raise ValueError(
-            f"expected one integer class index for each of {len(images)} images, "
-            f"found {classes.dtype} of shape {tuple(classes.shape)}"
-        )
+        found = f"{classes.dtype} of shape {tuple(classes.shape)}"
+        raise ValueError(f"expected one integer class index for each of {len(images)} images, found {found}")

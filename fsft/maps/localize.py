@@ -1,7 +1,5 @@
 """Scores the maps of a finished run on its test images: what ``fsft localize`` does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +16,7 @@ from fsft.evaluation import predict_all
 from fsft.framework import JointNet, PlainNet
 from fsft.maps.cam import class_maps, require_package
 from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_scores
-from fsft.maps.scores import (
-    box_masks,
-    center_maps,
-    localization_scores,
-    randomized,
-    rank_correlation,
-    uniform_maps,
-)
+from fsft.maps.scores import box_masks, center_maps, localization_scores, randomized, rank_correlation, uniform_maps
 from fsft.recipe import Recipe
 from fsft.runtime.devices import resolve_device
 from fsft.runtime.files import writable_folder
@@ -49,19 +40,12 @@ def localize(
 ) -> MapScores:
     """Score the maps of a finished run, write ``results_dir/maps/<slug>-seed<seed>.json``, and return what is in it.
 
-    The true class is explained, in every inference mode. Where the test set has masks, they are the ground truth, else
-    its boxes.
-
-    Args:
-        recipe, seed: the run; its result is in ``results_dir`` and its weights are in ``runs_dir``.
-        data_dir: where data sets are.
-        images: about how many test images, evenly chosen; None for all.
-        device: None takes the GPU if there is one.
+    The true class is explained, in every inference mode, on all test images or about so many, evenly chosen. Where the
+    test set has masks, they are the ground truth, else its boxes.
 
     Raises:
         FileNotFoundError: the run is not done, or its weights are not there.
-        ValueError: the test set is not the run's, or has no ground truth for places; or ``images`` is given and
-            there are scores already.
+        ValueError: the test set is not the run's or has no ground truth; ``images`` are given, and scores are there.
         ImportError: the grad-cam package is not installed.
     """
     if images is not None and images < 1:
@@ -77,15 +61,12 @@ def localize(
     assert isinstance(run.model, PlainNet | JointNet)
     writable_folder(path.parent)
     scores = map_scores(run.model, train_set, _some(test_set, images or len(test_set)))
+    scored = len(scores["scores"]["uniform"]["energy"])
     content = {
         "schema": SCHEMA,
         **{field: run.result[field] for field in ("recipe_name", "slug", "seed", "weights_sha256")},
         "region": "mask" if getattr(test_set, "masks", None) is not None else "box",
-        "data": {
-            "test_sha256": test_set.sha256,
-            "test_images": len(test_set),
-            "scored_images": len(scores["scores"]["uniform"]["energy"]),
-        },
+        "data": {"test_sha256": test_set.sha256, "test_images": len(test_set), "scored_images": scored},
         **scores,
         **environment(device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -166,9 +147,8 @@ def _maps(
     side = images.shape[-2:]
     yield "uniform", uniform_maps(len(images), *side)
     yield "center", center_maps(len(images), *side)
-    for mode in modes:
-        if mode in ("ag", "ag-logits"):
-            continue  # behind the last stage nothing is left of the penultimate classifier: these repeat "ag-last"
+    # Behind the last stage nothing is left of the penultimate classifier: its modes repeat "ag-last".
+    for mode in (mode for mode in modes if mode not in ("ag", "ag-logits")):
         kinds = [("grad-cam", True)]
         if mode in ("si", "ag-last"):
             kinds.append(("grad-cam", False))  # to show what centering changes
@@ -206,9 +186,8 @@ def _sanity(
 
     found = {"trained": {"energy": round(energy(trained), 4), "images": len(images)}}
     for what in ("head", "all"):
-        drawn = [
-            class_maps(randomized(model, what, seed=draw), images, some.labels, centered=True) for draw in range(DRAWS)
-        ]
+        networks = [randomized(model, what, seed=draw) for draw in range(DRAWS)]
+        drawn = [class_maps(network, images, some.labels, centered=True) for network in networks]
         found[what] = {
             "energy": round(float(np.mean([energy(maps) for maps in drawn])), 4),
             "rank_correlation": round(float(np.mean([rank_correlation(maps, trained).mean() for maps in drawn])), 4),

@@ -5,10 +5,9 @@ alone, without the data and the weights. It belongs to the result `results/<slug
 weights and the fingerprint of the test set.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,17 @@ import numpy as np
 
 from fsft.runtime.files import write_atomically
 from fsft.runtime.record import canonical_digest, check_digest, check_name, find_results, parse
-from fsft.runtime.schema import check_fields
+from fsft.runtime.schema import FILLED, TEXT, WHOLE, Rule, check_fields
 
 SCHEMA = 1
 FOLDER = "maps"
 MapScores = dict[str, Any]
+_OF_DATA = ("test_sha256", "test_images")
 
 
 def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the file whole or not at all, with its digest, a line for each kind of map.
-
-    Raises:
-        ValueError: the content breaks the schema or belongs to another file name; nothing is written.
+    """Write the file whole, with its digest, a line for each kind of map; ValueError, and nothing written, when the
+    content breaks the schema or belongs to another file name.
     """
     plain = json.loads(json.dumps(content))
     problems = _problems(path, plain)
@@ -43,14 +41,12 @@ def percent(scores: np.ndarray) -> list[int]:
 
 
 def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
-    """All files of `results/maps/` (see :func:`fsft.runtime.record.find_results`); without that folder an empty list.
+    """All files of `maps/` in the results folder (see :func:`fsft.runtime.record.find_results`).
 
     In each, ``["scores"][kind][score]`` is a float64 array (images,) in percent. Kinds are "uniform", "center",
     "grad-cam/<mode>", "cam/<mode>" where it differs from Grad-CAM by more than a factor, and "grad-cam-raw/<mode>" of a
-    joint classifier's score that is not centered over the classes; ``["correct"][mode]`` is a bool array.
-
-    Raises:
-        ValueError: a file is not of this format or was altered; the message names file and field.
+    joint classifier's score that is not centered over the classes; ``["correct"][mode]`` is a bool array. ValueError
+    names file and field that are not of this format, or were altered.
     """
     found = []
     for path in sorted((find_results(results_dir) / FOLDER).glob("*.json")):
@@ -58,10 +54,8 @@ def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
         problems = _problems(path, content) or check_digest(content)
         if problems:
             raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}; `fsft verify` lists all such problems")
-        scores = {
-            kind: {name: np.array(values, dtype=np.float64) for name, values in entries.items()}
-            for kind, entries in content["scores"].items()
-        }
+        arrays = partial(np.array, dtype=np.float64)
+        scores = {kind: dict(zip(of, map(arrays, of.values()), strict=True)) for kind, of in content["scores"].items()}
         correct = {mode: np.array(list(text)) == "1" for mode, text in content["correct"].items()}
         found.append({**content, "scores": scores, "correct": correct})
     return found
@@ -85,9 +79,8 @@ def _check_run(path: Path, content: Mapping[str, Any], ledger: Sequence[Mapping[
         yield f"expected the run's result beside the folder, found no sound {path.name}"
         return
     pairs = [(field, result[field], content[field]) for field in ("recipe_name", "weights_sha256")]
-    for field in ("test_sha256", "test_images"):
-        pairs.append((f"data.{field}", result["data"][field], content["data"].get(field)))
-    for field, expected, found in pairs:
+    data = [(f"data.{field}", result["data"][field], content["data"].get(field)) for field in _OF_DATA]
+    for field, expected, found in pairs + data:
         if found != expected:
             yield f"field {field}: expected {expected} as in the run's result, found {found}"
 
@@ -108,23 +101,17 @@ def _check_arrays(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"field correct.{mode}: expected {images} digits 0 or 1"
 
 
-_TEXT = ("text", lambda value: isinstance(value, str) and bool(value))
-_OBJECT = ("an object", lambda value: isinstance(value, dict) and bool(value))
-_FIELDS: dict[str, tuple[str, Any]] = {
+_FIELDS: dict[str, Rule] = {
     "schema": (f"the number {SCHEMA}", lambda value: value == SCHEMA),
-    **dict.fromkeys(("recipe_name", "slug", "weights_sha256", "finished"), _TEXT),
-    "seed": ("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
+    **dict.fromkeys(("recipe_name", "slug", "weights_sha256", "finished"), TEXT),
+    "seed": WHOLE,
     "region": ("'mask' or 'box'", lambda value: value in ("mask", "box")),
-    **dict.fromkeys(("data", "scores", "correct", "sanity", "versions", "device", "git"), _OBJECT),
+    **dict.fromkeys(("data", "scores", "correct", "sanity", "versions", "device", "git"), FILLED),
 }
 
 
 def lines(content: Mapping[str, Any]) -> str:
     """The members of a JSON object, one a line; those of ``scores`` have a line each, too."""
-    members = []
-    for key, value in content.items():
-        text = (
-            f"{{\n{lines(value)}\n}}" if key == "scores" else json.dumps(value, separators=(",", ":"), allow_nan=False)
-        )
-        members.append(f" {json.dumps(key)}: {text}")
-    return ",\n".join(members)
+    write = partial(json.dumps, separators=(",", ":"), allow_nan=False)
+    texts = {key: f"{{\n{lines(value)}\n}}" if key == "scores" else write(value) for key, value in content.items()}
+    return ",\n".join(f" {json.dumps(key)}: {text}" for key, text in texts.items())

@@ -10,8 +10,6 @@ All scores look at the positive part of a map, and at its shape alone: multiplyi
 nothing. A map that is nowhere positive says nothing about the place, and is scored as the uniform map.
 """
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np
@@ -30,12 +28,8 @@ def localization_scores(
 ) -> dict[str, np.ndarray]:
     """Every score of every map: ``{"energy": (n,), "pointing": (n,), "iou@0.25": (n,), ...}``, all in [0, 1].
 
-    Against masks, IoU compares pixels; against boxes, it compares boxes, see :func:`iou`.
-
-    Args:
-        maps: (n, H, W), any real dtype, on the CPU.
-        masks: (n, H, W) bool, true on the object; or
-        boxes: (n, 4) as x0, y0, x1, y1 in pixels, right and lower edges exclusive.
+    Of maps (n, H, W), on the CPU, against ``masks`` (n, H, W), bool, true on the object, with IoU of pixels; or against
+    ``boxes`` (n, 4), x0, y0, x1, y1 in pixels, right and lower edges exclusive, with IoU of boxes.
 
     Raises:
         ValueError: not exactly one kind of ground truth, shapes that do not fit, maps that are not finite, or an object
@@ -61,11 +55,9 @@ def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def energy_inside(maps: Tensor, regions: Tensor) -> np.ndarray:
-    """The share of the map's mass that lies in the region: float64 (n,). The uniform map scores the region's area.
+    """The share of the mass of maps (n, H, W) that lies in the regions (n, H, W), bool: float64 (n,).
 
-    Args:
-        maps: (n, H, W).
-        regions: (n, H, W) bool.
+    The uniform map scores the region's area.
     """
     values, inside = _positive(maps, regions)
     return (values * inside).sum((1, 2)) / values.sum((1, 2))
@@ -164,7 +156,6 @@ def _positive(maps: Tensor, regions: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def _box_of_largest_part(pixels: np.ndarray) -> np.ndarray:
     """(H, W) bool: the tight box around the largest of the connected parts, touching corners not counted."""
     parts, _ = ndimage.label(pixels)
-    largest = np.bincount(parts.ravel())[1:].argmax() + 1
     box = np.zeros_like(pixels)
-    box[ndimage.find_objects(parts)[largest - 1]] = True
+    box[ndimage.find_objects(parts)[np.bincount(parts.ravel())[1:].argmax()]] = True
     return box

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsft.runtime import files
+from fsft.runtime.devices import memory_full
 
 _KEPT = 2  # the newest, and the one before in case the newest is damaged
 _DIGEST_BYTES = 32
@@ -37,13 +40,33 @@ def load_state(path: Path) -> dict[str, Any]:
     accepted (``weights_only=True``).
 
     Raises:
-        DamagedFileError: the digest does not fit.
+        DamagedFileError: the digest does not fit, or what is sealed with it is not plain data.
     """
-    content = path.read_bytes()
+    with files.open_regular(path) as file:
+        content = file.read()
     payload, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
         raise DamagedFileError(f"{path} is damaged: its SHA-256 does not fit its content")
-    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    with content_of(path):
+        return {**torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)}
+
+
+@contextlib.contextmanager
+def content_of(path: Path) -> Iterator[None]:
+    """Around what is made of a file: one that is whole, but holds something else, gets a sentence.
+
+    Raises:
+        DamagedFileError: what is inside raised an error of a kind that such content causes.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, TypeError, UnpicklingError) as error:
+        if memory_full(error):
+            raise
+        why = (str(error).splitlines() or [""])[0]
+        raise DamagedFileError(
+            f"{path} is whole, but not what a run keeps ({type(error).__name__}: {why}): train it again"
+        ) from error
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
@@ -59,7 +82,10 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that is undamaged; None when there is none.
 
     Each damaged one is reported and set aside as ``*.damaged``: as the newest by number it would push out good ones.
+    What a kill left of a checkpoint that was being written is removed.
     """
+    for litter in folder.glob("*.tmp"):
+        litter.unlink()
     found = checkpoints(folder)
     for left, path in reversed(list(enumerate(found))):
         try:

@@ -13,7 +13,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     """The device of that name; None takes the GPU if there is one.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: there is no such device here, or it is of a kind that this package was not made for.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device is None:
@@ -22,6 +22,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         found = torch.device(device)
     except RuntimeError:
         raise ValueError(f"expected a device such as cpu, cuda or cuda:1, found {str(device)!r}") from None
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"expected cpu or cuda, which this package is tested on, found {str(device)!r}: try cpu")
     if found.type == "cuda" and (found.index or 0) >= gpus:
         raise ValueError(f"expected one of the {gpus} GPUs that PyTorch sees here, found {str(device)!r}: try cpu")
     return found
@@ -48,3 +50,14 @@ def make_deterministic(device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
+
+
+def memory_full(error: Exception) -> MemoryError | None:
+    """What to say of an error by which Python, NumPy or PyTorch tell that memory is full; None if it is another."""
+    if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "you tried to allocate" in str(error)):
+        return None
+    why = (str(error).splitlines() or ["no more to be had"])[0]
+    return MemoryError(
+        f"expected memory for this, found too little ({why}): close other programs, or choose fewer or smaller images, "
+        "a smaller network, or less at a time"
+    )

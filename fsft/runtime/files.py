@@ -1,13 +1,28 @@
-"""Files that survive a kill at any moment: atomic writes, and one lock per folder; and where a checkout is."""
+"""Files that survive a kill at any moment: atomic writes, and one lock per run; and where a checkout is."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
+import io
 import os
+import stat
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_held: set[IO[str]] = set()
+if hasattr(os, "register_at_fork"):
+    # A lock belongs to all who inherit it: workers that outlive a killed run by seconds would keep the next one out.
+    os.register_at_fork(after_in_child=lambda: [file.close() for file in _held])
 
 
 def in_checkout(folder: str | Path) -> Path | None:
@@ -27,27 +42,55 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed; the folder is
     flushed too, so that the rename itself lasts.
+
+    Raises:
+        OSError: it cannot be written, for instance because the disk is full; what was there before is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    fault_point("before open")
-    with open(temporary, "wb") as file:
-        half = len(content) // 2
-        file.write(content[:half])
-        fault_point("half written")
-        file.write(content[half:])
-        file.flush()
-        fault_point("before fsync")
-        os.fsync(file.fileno())
-    fault_point("before rename")
-    os.replace(temporary, path)
-    fault_point("after rename")
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fault_point("before open")
+        with open(temporary, "wb") as file:
+            half = len(content) // 2
+            file.write(content[:half])
+            fault_point("half written")
+            file.write(content[half:])
+            file.flush()
+            fault_point("before fsync")
+            os.fsync(file.fileno())
+        fault_point("before rename")
+        os.replace(temporary, path)
+    except OSError as error:
+        why = f"expected to write {len(content):,} bytes, found: {error.strerror}"
+        raise OSError(f"{path}: {why}; make room, or name another folder, and call again") from None
     finally:
-        os.close(folder)
+        with contextlib.suppress(OSError):  # there is none after the renaming
+            temporary.unlink()
+    fault_point("after rename")
+    if hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        folder = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     fault_point("after folder fsync")
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """A regular file, open for reading.
+
+    Raises:
+        OSError: there is none, or it is something else, such as a pipe, which would keep us waiting for its writer.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "a pipe or a device", str(path))
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such pipes, and no such flag
 
 
 def fault_point(name: str) -> None:
@@ -75,16 +118,33 @@ class FolderLockedError(RuntimeError):
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the system releases the lock when the process ends, however it ends.
+def run_lock(folder: Path | None, result: Path | None = None) -> Iterator[None]:
+    """Hold a run's folder and its result file; the system releases them when the process ends, however it ends.
+
+    The lock beside the result, for runs that keep their files elsewhere, is gone when the result is there. Where the
+    system has no such locks, a warning says so.
 
     Raises:
-        FolderLockedError: another process holds it.
+        FolderLockedError: another process holds one of them.
+        OSError: a folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderLockedError(f"{folder} is in use by another process: wait for it, or stop it first") from None
+    beside = None if result is None else result.with_suffix(".lock")
+    with contextlib.ExitStack() as stack:
+        for path, held in ((None if folder is None else folder / "lock", folder), (beside, result)):
+            if path is None:
+                continue
+            writable_folder(path.parent)
+            file = stack.enter_context(open(path, "a"))
+            _held.add(file)
+            stack.callback(_held.discard, file)
+            if fcntl is None:
+                warnings.warn("this system has no fcntl, so no locks: start no run twice at a time", stacklevel=4)
+                continue
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"{held} is in use by another process: wait for it, or stop it first"
+                raise FolderLockedError(message) from None
         yield
+        if beside is not None and result is not None and result.exists():
+            beside.unlink(missing_ok=True)

@@ -5,8 +5,6 @@ runs them. A graph is launched as one. What a recorded step reads, it reads agai
 from step to step has to be in tensors that are overwritten in place.
 """
 
-from __future__ import annotations
-
 import functools
 import traceback
 from collections.abc import Callable, Generator, Sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from types import TracebackType
 from typing import Any
 
 STYLES = ("auto", "bar", "lines", "none")
@@ -14,12 +13,9 @@ STYLES = ("auto", "bar", "lines", "none")
 class ProgressReport:
     """Context manager around a run's loop.
 
-    Args:
-        style: one of :data:`STYLES`. ``auto`` is a bar in a terminal or a notebook, and lines when headless: the
-            output is redirected, or ``FSFT_HEADLESS`` is set, as the book builder does (in a page a bar is stuck).
-        title: what is trained.
-        epochs, steps_per_epoch: the whole run.
-        estimate: say how much time is left; a run that is only tried out does not tell.
+    ``style`` is one of :data:`STYLES`: ``auto`` is a bar in a terminal or a notebook, and lines when headless, that is
+    when the output is redirected or ``FSFT_HEADLESS`` is set (in a page of the book a bar is stuck). Without
+    ``estimate`` nothing is said of the time that is left: a run that is only tried out does not tell.
     """
 
     def __init__(self, style: str, title: str, epochs: int, steps_per_epoch: int, estimate: bool = True):
@@ -37,9 +33,7 @@ class ProgressReport:
             self.bar = tqdm(total=self.epochs * self.steps_per_epoch, desc=self.title, unit="step", mininterval=0.5)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -79,10 +73,8 @@ class ProgressReport:
 
 
 def _live_or_lines() -> str:
-    if os.environ.get("FSFT_HEADLESS"):
-        return "lines"
-    in_notebook = "ipykernel" in sys.modules
-    return "bar" if in_notebook or sys.stderr.isatty() else "lines"
+    watched = "ipykernel" in sys.modules or sys.stderr.isatty()
+    return "bar" if watched and not os.environ.get("FSFT_HEADLESS") else "lines"
 
 
 def _duration(seconds: float) -> str:

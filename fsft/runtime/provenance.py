@@ -8,15 +8,16 @@ import json
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from fsft.runtime.record import leaves
 
 
 def environment(device: torch.device, together: int = 1) -> dict[str, Any]:
@@ -34,14 +35,10 @@ def begin_stretch(stretches: list[dict[str, Any]], here: dict[str, Any], place: 
     """Note in a run's ``stretches`` that it begins or goes on at ``place`` under the conditions ``here``.
 
     A stretch is the part of a run that was computed under one set of conditions, with the seconds it took and where it
-    begins and ends: [epochs done, steps done of the next].
-
-    Returns:
-        What is not as it was in the stretch before, in words.
+    begins and ends: [epochs done, steps done of the next]. What is not as it was before is returned, in words.
     """
-    before = stretches[-1] if stretches else None
-    changed = [] if before is None else changes({key: before[key] for key in here}, here)
-    if changed or before is None:
+    changed = changes({key: stretches[-1][key] for key in here}, here) if stretches else []
+    if changed or not stretches:
         stretches.append({**here, "begin": place, "end": place, "seconds": 0.0})
     return changed
 
@@ -55,20 +52,9 @@ def one_machine(stretches: list[dict[str, Any]]) -> bool:
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where two environments differ, in words: ``threads 2, now 1``."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
-    return [
-        f"{name} {old.get(name)}, now {new.get(name)}"
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
-
-
-def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name} {inner}", item) for inner, item in value.items())
-        else:
-            yield name, value
+    old, new = dict(leaves(before)), dict(leaves(now))
+    pairs = {name: (old.get(name), new.get(name)) for name in (*old, *new)}
+    return [f"{name.replace('.', ' ')} {a}, now {b}" for name, (a, b) in pairs.items() if a != b]
 
 
 def _version(package: str) -> str | None:
@@ -87,18 +73,10 @@ def device_record(device: torch.device, together: int = 1) -> dict[str, Any]:
     jobs = int(os.environ.get("FSFT_JOBS", "1")) * together
     shared = {"jobs": jobs} if jobs > 1 else {}
     if device.type == "cuda":
-        return shared | {
-            "type": "cuda",
-            "name": torch.cuda.get_device_name(device),
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
-        }
-    return shared | {
-        "type": device.type,
-        "name": _processor_name(),
-        "cores": os.cpu_count(),
-        "isa": torch.backends.cpu.get_cpu_capability(),
-    }
+        name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
+        return shared | {"type": "cuda", "name": name, "cuda": torch.version.cuda, "cudnn": cudnn}
+    name, isa = _processor_name(), torch.backends.cpu.get_cpu_capability()
+    return shared | {"type": device.type, "name": name, "cores": os.cpu_count(), "isa": isa}
 
 
 def _processor_name() -> str:
@@ -119,9 +97,8 @@ def git_state(root: Path | None = None) -> dict[str, Any]:
     root = root or Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
@@ -140,27 +117,40 @@ def _sent_state(root: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
+_ON_GITHUB = re.compile(
+    r"(?:https://(?:[^@/\s]+@)?|(?:ssh://)?git@)github\.com[/:]([\w-]+/[\w.-]+?)(?:\.git)?/?", re.ASCII
+)
+
+
 def repository_url(root: Path) -> str | None:
-    """The repository's address, `[project.urls] Repository` of `root`'s pyproject.toml, or None while it is not set.
+    """The address on GitHub, ``https://github.com/owner/name``, of the repository that `root` is a checkout of.
 
-    Raises:
-        ValueError: it is not a GitHub address, which the book's launch buttons need.
+    The one whose GitHub workflow runs in `root`, else git's remote `origin`, else `[project.urls] Repository` of
+    pyproject.toml; None where none of them is on GitHub. A name or token in an address is left out.
     """
-    path = root / "pyproject.toml"
+    candidates, path = [], root / "pyproject.toml"
+    if Path(os.environ.get("GITHUB_WORKSPACE") or "-").resolve() == root.resolve():
+        candidates.append("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ))
+    if (root / ".git").exists():
+        origin = ["git", "-C", str(root), "config", "remote.origin.url"]
+        candidates.append(subprocess.run(origin, capture_output=True, text=True, check=False).stdout.strip())
     project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}) if path.is_file() else {}
-    url = str(project.get("urls", {}).get("Repository", "")).rstrip("/").removesuffix(".git")
-    if url and not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", url, re.ASCII):
-        raise ValueError(f"Repository in pyproject.toml must be like https://github.com/owner/name, found {url!r}")
-    return url or None
+    candidates.append(str(project.get("urls", {}).get("Repository", "")))
+    found = (_ON_GITHUB.fullmatch(candidate) for candidate in candidates)
+    return next((f"https://github.com/{address[1]}" for address in found if address), None)
 
 
-def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory so far: allocated on the GPU by this process, or resident on the CPU. In MiB."""
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Peak memory so far, in MiB: allocated on the GPU by this process, or resident on the CPU. None on Windows."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     with contextlib.suppress(OSError, StopIteration):
         # This program's own; ru_maxrss also counts the parent that it was forked from.
         lines = Path("/proc/self/status").read_text().splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**10, 1)
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

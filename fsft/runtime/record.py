@@ -14,33 +14,37 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fsft.runtime.files import in_checkout, write_atomically
+from fsft.runtime.files import in_checkout, open_regular, write_atomically
 from fsft.runtime.schema import check_schema
 
 GUARDS = ("digest", "checksums")
+_AGAIN = "restore it from a copy, such as git's, or make it again"
 Result = dict[str, Any]
 
 
-def find_results(directory: str | Path | None = None) -> Path:
-    """The results folder, which need not exist.
+SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # in an installed package: results/, benchmarks/results/
 
-    The argument, else the environment variable FSFT_RESULTS, else the first `results/` that lies beside a
-    `_toc.yml` in the working directory or above it, else `results` in the working directory.
+
+def find_results(directory: str | Path | None = None) -> Path:
+    """The results folder.
+
+    The argument, which need not exist; else the environment variable FSFT_RESULTS; else the first `results/` that lies
+    beside a `_toc.yml` in the working directory or above it; else the one that came with the package.
+
+    Raises:
+        ValueError: there is none. Nothing that reads runs may take a missing ledger for an empty one.
     """
     if directory is not None:
         return Path(directory)
-    if os.environ.get("FSFT_RESULTS"):
-        return Path(os.environ["FSFT_RESULTS"])
-    return in_checkout("results") or Path.cwd() / "results"
+    beside = SHIPPED if SHIPPED.is_dir() else SHIPPED.parents[1]  # an editable installation is a checkout
+    found = Path(os.environ.get("FSFT_RESULTS") or in_checkout("results") or beside / "results")
+    if not found.is_dir():
+        raise ValueError(f"expected the runs' results in {found}, found no such folder: let FSFT_RESULTS name it")
+    return found
 
 
 def read_result(path: str | Path) -> Result:
-    """One result file.
-
-    Raises:
-        ValueError: it is not a result, is named after another run, or was altered; the message names file and
-            field.
-    """
+    """One result file; ValueError, naming file and field, when it is none, is another run's, or was altered."""
     path = Path(path)
     result = parse(path)
     problems = [*check_schema(result)] or [*check_name(path, result), *check_digest(result)]
@@ -50,12 +54,9 @@ def read_result(path: str | Path) -> Result:
 
 
 def write_result(path: str | Path, result: Mapping[str, Any]) -> Result:
-    """Write a finished run's result whole or not at all, and return what was written.
+    """Write a finished run's result whole or not at all, and return what was written: with `checksums` and `digest`.
 
-    `checksums` (a short hash of each field) and `digest` (SHA-256 of all the rest) are added.
-
-    Raises:
-        ValueError: the result breaks the schema, or the file name belongs to another run; nothing is written.
+    ValueError, and nothing is written, when the result breaks the schema, or the file name belongs to another run.
     """
     path = Path(path)
     content = {key: value for key, value in result.items() if key not in GUARDS}
@@ -78,12 +79,13 @@ def canonical_digest(result: Mapping[str, Any]) -> str:
 def parse(path: Path) -> Result:
     """The JSON object in a file, not yet checked; ValueError when there is none."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unrepeated)
+        with open_regular(path) as file:
+            result = json.loads(file.read().decode(), object_pairs_hook=_unrepeated)
     except (OSError, ValueError, RecursionError) as error:
         reason = f"found {type(error).__name__}: {error}"
-        raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; restore it from git") from None
+        raise ValueError(f"{path.name}: expected a readable JSON file, {reason}; {_AGAIN}") from None
     if not isinstance(result, dict):
-        raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; restore it from git")
+        raise ValueError(f"{path.name}: expected a JSON object, found {type(result).__name__}; {_AGAIN}")
     return result
 
 
@@ -102,7 +104,6 @@ def canonical_json(content: Any, sort_keys: bool = True) -> str:
 
 
 def _scalar(value: Any) -> Any:
-    """A NumPy or torch scalar as a Python number, for JSON."""
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"a result holds JSON values only, found {type(value).__name__}")
@@ -154,8 +155,6 @@ def check_digest(result: Mapping[str, Any]) -> list[str]:
 
 def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """For each mode the evaluated epoch (from 1, the earliest of equals) of the highest test accuracy."""
-    best, tested = {}, [entry for entry in history if "test" in entry]
-    for mode in tested[-1]["test"]:
-        entry = max(tested, key=lambda entry: entry["test"][mode])
-        best[mode] = {"epoch": entry["epoch"], "accuracy": entry["test"][mode]}
-    return best
+    tested = [entry for entry in history if "test" in entry]
+    best = {mode: max(tested, key=lambda entry: entry["test"][mode]) for mode in tested[-1]["test"]}
+    return {mode: {"epoch": entry["epoch"], "accuracy": entry["test"][mode]} for mode, entry in best.items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -19,11 +20,17 @@ class TrainingStoppedError(RuntimeError):
 
 @dataclass
 class StopRequest:
-    """True once the process was asked to stop."""
+    """True once the process was asked to stop: by a signal, or because the sweep that started it is gone.
+
+    A sweep that is killed can pass nothing on; ``FSFT_SWEEP`` names its process.
+    """
 
     signal_number: int | None = None
+    sweep: str | None = field(default_factory=lambda: os.environ.get("FSFT_SWEEP"))
 
     def __bool__(self) -> bool:
+        if self.sweep is not None and str(os.getppid()) != self.sweep:
+            self.signal_number = self.signal_number or getattr(signal, "SIGHUP", signal.SIGTERM)
         return self.signal_number is not None
 
 

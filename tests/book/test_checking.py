@@ -13,10 +13,10 @@ pytest.importorskip("papermill", reason="the book needs the extra `book`")
 import nbformat
 import yaml
 from nbformat.v4 import new_output
-from tiny_book import ROOT, environment, executed, make, notebook, rich_notebook
+from tiny_book import ROOT, SETUP, environment, executed, make, notebook, rich_notebook
 
 import fsft
-from fsft.book.checking import notebook_problems, page_problems, setup_cell, source_problems, write_setup_cells
+from fsft.book.checking import notebook_problems, page_problems, source_problems
 from fsft.book.executing import current, executed_folder, write_key
 from fsft.book.staging import STATUS_MARK, mend, stage, staged_config
 
@@ -32,6 +32,9 @@ def test_the_built_pages_are_complete_and_their_own(built):
     page = (pages(built) / "notebooks" / "01_a.html").read_text()
     assert 'alt="A line that rises from 1 to 3 in two steps."' in page
     assert 'class="fsft-table"' in page and "Quick profile" in page
+    href = re.search(r'href="\.\./(_sources/notebooks/01_a\.ipynb)"', page)  # the download button
+    download = (pages(built) / href[1]).read_text()
+    assert "{cite" not in download and '"outputs": []' in download and '"text": [' not in download
     status = (pages(built) / "book" / "status.html").read_text()
     assert "Peak memory (MiB)" in status and STATUS_MARK not in status
     assert "colab" not in page and "github.com" not in page
@@ -44,7 +47,7 @@ DAMAGES = {
     "2 H1 titles": ("</h1>", "</h1><h1>Another</h1>"),
     "'03_c.html' leads nowhere": ('href="02_b.html"', 'href="03_c.html"'),
     "names a part that its page does not have": ('href="02_b.html"', 'href="02_b.html#no-such-part"'),
-    "names no repository": (
+    "is not expected without an address": (
         '<div class="dropdown dropdown-download-buttons"',
         '<div class="dropdown-launch-buttons"><a href="https://colab.research.google.com/github/other/book">x</a></div>'
         '<div class="dropdown dropdown-download-buttons"',
@@ -76,14 +79,14 @@ def test_a_missing_page_is_noticed(built):
 
 
 def test_until_the_repository_is_set_nothing_points_to_one():
-    staged = staged_config(yaml.safe_load((ROOT / "_config.yml").read_text()), None)
+    staged = staged_config(yaml.safe_load((ROOT / "_config.yml").read_text()), None, "main")
     assert staged["repository"]["url"] == "" and "colab_url" not in staged["launch_buttons"]
     assert not staged["html"]["use_repository_button"]
-    assert "github.com" not in yaml.safe_dump(staged) + setup_cell(None)
+    assert "github.com" not in yaml.safe_dump(staged)
 
 
 def test_with_a_repository_every_link_leads_to_a_file_in_it(tmp_path):
-    root = make(tmp_path / "repo", {"01_a": notebook("1", repository=URL)}, repository=URL + ".git/")
+    root = make(tmp_path / "repo", {"01_a": notebook("1")}, repository=URL + ".git/")
     source = root / "notebooks" / "01_a.ipynb"
     write_key(root, "quick", "data")
     nb = executed("1")
@@ -98,27 +101,21 @@ def test_with_a_repository_every_link_leads_to_a_file_in_it(tmp_path):
     assert page_problems(root) == []
     page = (root / "_build" / "book" / "_build" / "html" / "notebooks" / "01_a.html").read_text()
     assert "https://colab.research.google.com/github/someone/fsft/blob/main/notebooks/01_a.ipynb" in page
+    download = nbformat.read(root / "_build/book/_build/html/_sources/notebooks/01_a.ipynb", as_version=4)
+    assert f'repository="{URL}@main"' in next(cell.source for cell in download.cells if cell.cell_type == "code")
     (root / "pyproject.toml").write_text('[project.urls]\nRepository = "https://github.com/other/book"\n')
     assert any("is not https://github.com/other/book" in problem for problem in page_problems(root))
     source.rename(root / "notebooks" / "01_moved.ipynb")
     assert any("not a file of the repository" in problem for problem in page_problems(root))
 
 
-def test_setup_cells_follow_the_repository_address(tmp_path):
-    root = make(tmp_path / "repo", {"01_a": notebook("1")})
-    assert source_problems(root) == [] and write_setup_cells(root, None) == []
-    (root / "pyproject.toml").write_text(f'[project.urls]\nRepository = "{URL}"\n')
-    assert any("setup cell" in problem for problem in source_problems(root))
-    assert write_setup_cells(root, URL) == ["01_a.ipynb"]
-    assert source_problems(root) == []
-    assert f"fsft @ git+{URL}" in (root / "notebooks" / "01_a.ipynb").read_text()
-
-
-@pytest.mark.parametrize("repository", [None, URL])
-def test_the_setup_cell_does_nothing_where_the_package_is_installed(repository):
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    exec(TransformerManager().transform_cell(setup_cell(repository)), {})
+def test_all_setup_cells_are_one_but_for_what_they_need(tmp_path):
+    needy, other = notebook("1"), notebook("1")
+    needy.cells[1].source = SETUP.source.replace('"fsft"}', '"fsft", "timm": "timm"}')
+    other.cells[1].source = SETUP.source.replace("timeout=20", "timeout=1")
+    assert source_problems(make(tmp_path / "good", {"01_a": notebook("1"), "02_b": needy})) == []
+    problems = source_problems(make(tmp_path / "bad", {"01_a": notebook("1"), "02_b": other}))
+    assert len(problems) == 1 and "02_b.ipynb: its setup cell is not that of the chapters before" in problems[0]
 
 
 def change(what):
@@ -139,7 +136,7 @@ def change(what):
     elif what == "profile":
         nb.cells[2].source = 'profile = "paper"'
     elif what == "setup":
-        nb.cells[1].source = "!pip install fsft"
+        nb.cells[1].source = SETUP.source.replace('repository=""', f'repository="{URL}"')
     return nb
 
 
@@ -157,8 +154,8 @@ def change(what):
     ],
 )
 def test_broken_rules_of_committed_notebooks_are_noticed(what, message):
-    assert list(notebook_problems(notebook("print(1)"), None)) == list(notebook_problems(rich_notebook(), None)) == []
-    problems = list(notebook_problems(change(what), None))
+    assert list(notebook_problems(notebook("print(1)"))) == list(notebook_problems(rich_notebook())) == []
+    problems = list(notebook_problems(change(what)))
     assert any(message in problem for problem in problems), problems
 
 

@@ -47,13 +47,13 @@ def test_allowed_outputs_keep_their_content():
         new_output("stream", name="stderr", text="a warning"),
         new_output("stream", name="stdout", text="0.5\n<script> is shown as text\n"),
         display({"text/html": table, "text/plain": "t"}),
-        display({"image/png": PNG}, {"fsft_alt": "A line that rises slowly.", "image/png": {"width": 640}, "x": 1}),
+        display({"image/png": PNG}, {"image/png": {"alt": "A line that rises slowly.", "width": 640, "y": 1}, "x": 1}),
         display({"text/plain": "<object object at 0x7f12ab34cd56> in /srv/here/fsft, not /srv/hereafter"}),
     ]
     cleaned = clean_outputs(outputs, {"/srv/here": "."})
     assert cleaned[0].text == "100%\nloss 0.5\n<script> is shown as text\n"
     assert cleaned[1].data["text/html"] == table
-    assert cleaned[2].metadata == {"fsft_alt": "A line that rises slowly.", "image/png": {"width": 640}}
+    assert cleaned[2].metadata == {"image/png": {"alt": "A line that rises slowly.", "width": 640}}
     assert cleaned[3].data["text/plain"] == "<object object at 0x…> in ./fsft, not /srv/hereafter"
     assert len(cleaned) == 4
 
@@ -77,7 +77,7 @@ def test_the_banner_stands_below_the_title_and_the_parameters_are_those_of_the_e
 
 def test_the_alternative_text_is_moved_to_where_the_page_takes_it_from():
     cell = new_code_cell("plots.show(fig, alt=text)")
-    cell.outputs = [display({"image/png": PNG}, {"fsft_alt": "A line that rises slowly."})]
+    cell.outputs = [display({"image/png": PNG}, {"image/png": {"alt": "A line that rises slowly."}})]
     assert publish(executed(cell)).cells[-1].metadata["mystnb"]["image"]["alt"] == "A line that rises slowly."
     cell.outputs = cell.outputs * 2
     with pytest.raises(BookError, match=r"cell 4: one cell shows 2 figures"):

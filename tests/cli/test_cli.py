@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from fsft.catalog import recipes
+from fsft.cli import command
 from fsft.cli.main import build_parser, changed_recipe, main
 from fsft.cli.options import as_arguments, grid
 from fsft.runtime.checkpoint import load_state, save_state
@@ -67,6 +70,24 @@ def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
         (["verify", "--results-dir", "resluts"], "expected a folder of results, found no resluts"),
         (["sweep", "tiny/*", "--gpus", "0", "--device", "cuda:0"], "expected --gpus or --device, found both"),
         (["train", "tiny/fsft", "--device", "gpu"], "expected a device such as cpu, cuda or cuda:1, found 'gpu'"),
+        (
+            ["train", "tiny/fsft", "--device", "mps"],
+            "expected cpu or cuda, which this package is tested on, found 'mps'",
+        ),
+        (["train", "tiny/fsft", "--device", "meta"], "expected cpu or cuda, which this package is tested on, found"),
+        (
+            ["train", "tiny/fsft", "--model", "resnet9999998"],
+            "expected a depth of 6n + 2 for basic blocks, found 9999998;",
+        ),
+        (
+            ["sweep", "tiny/fsft", "--seeds", "0-99999999999"],
+            "expected rising seeds such as 0-3, at most 10,000, found",
+        ),
+        (["train", "tiny/fstf"], "expected a recipe from 'fsft recipes', found 'tiny/fstf', did you mean 'tiny/fsft'?"),
+        (
+            ["recipes", "tiny/fsf"],
+            "expected a pattern that fits some recipe, found 'tiny/fsf', did you mean 'tiny/fsft'?",
+        ),
         (["train", "tiny/fsft", "--epochs", "0"], "recipe field 'epochs': expected a positive whole number, found 0"),
         (["localize", "tiny/fsft", "--images", "0"], "expected at least one image, found 0"),
         (["train", "tiny/fsft", "--seed", "-1"], "expected a seed from 0 to"),
@@ -83,6 +104,58 @@ def test_a_folder_that_cannot_be_written_gets_a_sentence(tiny_recipe, tmp_path, 
     assert "fsft: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "expected memory for this, found too little (no more to be had): close other programs"),
+        (RuntimeError("can't allocate memory: you tried to allocate 9 bytes. Error\nat"), "you tried to allocate 9"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "found too little (CUDA out of"),
+        (OSError(28, "No space left on device"), "a file: No space left on device; check the path, its permissions"),
+        (PermissionError(13, "Permission denied", "x/y"), "x/y: Permission denied; check the path, its permissions"),
+    ],
+)
+def test_full_memory_and_full_disks_get_a_sentence(error, said, monkeypatch, capsys):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr("fsft.cli.main.list_recipes", fail)
+    assert main(["recipes"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fsft: ") and said in line
+
+
+WRONG = {
+    "nothing": lambda saved: {},
+    "no class": lambda saved: saved | {"classes": 7},
+    "a recipe of another kind": lambda saved: saved | {"recipe": [1]},
+    "an unnamed recipe": lambda saved: saved | {"recipe": {}},
+    "other weights": lambda saved: saved | {"model": {"a": torch.zeros(2)}},
+    "no weights": lambda saved: saved | {"model": None},
+    "no statistics": lambda saved: saved | {"statistics": "none"},
+}
+
+
+def test_sealed_files_of_wrong_content_get_a_sentence(tiny_recipe, tmp_path, capsys):
+    """The digest fits, and what is inside is not what a run keeps; a checkpoint of that kind, too."""
+    image = tmp_path / "image.png"
+    Image.new("RGB", (16, 16)).save(image)
+    assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    saved = load_state(run / "weights.pt")
+    for change in WRONG.values():
+        save_state(run / "weights.pt", change(saved))
+        save_state(run / "checkpoint-000000001.pt", change({"identity": {}, **saved}))
+        capsys.readouterr()
+        commands = (
+            ["predict", str(run), str(image)],
+            ["train", "tiny/fsft", "--device", "cpu", "--results-dir", "other"],
+        )
+        for arguments in commands:
+            assert main(arguments) in (1, 2)
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith("fsft: ") and run.name in line, line
+
+
 def test_an_option_of_the_call_is_no_option_of_the_data(tiny_recipe, capsys):
     assert main(["train", "tiny/fsft", "--dataset-options", "split=test"]) == 3
     assert "found the unknown option 'split'" in capsys.readouterr().err
@@ -97,17 +170,21 @@ def test_a_damaged_result_does_not_count_as_done(tiny_recipe, tmp_path, capsys):
     path = tmp_path / "results" / f"{tiny_recipe.run_name(0)}.json"
     path.parent.mkdir()
     path.touch()
-    for command in (["train", "tiny/fsft"], ["sweep", "tiny/fsft", "--seeds", "0"]):
-        assert main(command) == 2
+    for arguments in (["train", "tiny/fsft"], ["sweep", "tiny/fsft", "--seeds", "0"]):
+        assert main(arguments) == 2
         assert f"{path.name}: expected a readable JSON file" in capsys.readouterr().err
 
 
 def test_ctrl_c_outside_of_training_gets_a_sentence(monkeypatch, capsys):
-    def stop(options):
+    def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fsft.cli.main.list_recipes", stop)
-    assert main(["recipes"]) == 130 and "stopped" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["fsft", "recipes"])
+    assert command() == 130 and capsys.readouterr().err.startswith("fsft: stopped")
+    monkeypatch.delitem(sys.modules, "fsft.cli.main")
+    monkeypatch.setattr("builtins.__import__", stop)  # while it loads
+    assert command() == 130 and capsys.readouterr().err.startswith("fsft: stopped")
 
 
 def test_a_reader_that_leaves_is_no_error():
@@ -215,8 +292,8 @@ def test_interrupted_run_has_the_signals_status(tiny_recipe, monkeypatch, capsys
 
 
 def test_lock_has_a_status_of_its_own(tiny_recipe, capsys, tmp_path):
-    from fsft.runtime.files import folder_lock
+    from fsft.runtime.files import run_lock
 
-    with folder_lock(tmp_path / "runs" / f"{tiny_recipe.slug}-seed0"):
+    with run_lock(tmp_path / "runs" / f"{tiny_recipe.slug}-seed0"):
         assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 4
     assert "in use by another process" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from fsft.cli.main import build_parser, main
 from fsft.cli.options import grid, parse_seeds
 from fsft.cli.sweep import Job, run_sweep
 from fsft.loop import TrainingDivergedError
-from fsft.runtime.files import FolderLockedError, folder_lock
+from fsft.runtime.files import FolderLockedError, run_lock
 
 # Stands in for ``fsft train``: counts its runs, and does what its seed's file tells it to.
 CHILD = """
@@ -92,7 +92,7 @@ def test_run_that_another_sweep_holds_is_waited_for(job):
 def test_result_of_another_sweep_counts(job):
     held = job(0)
     held.state = "elsewhere"
-    with folder_lock(held.folder):
+    with run_lock(held.folder):
         pass
     held.result.write_text("{}")
     status, _ = sweep([held])
@@ -112,6 +112,11 @@ def test_stop_is_passed_on_and_said(job, tmp_path):
     assert run_sweep([waiting, job(1)], say=say, interval=0.01) == 128 + signal.SIGTERM
     assert waiting.process.poll() == -signal.SIGTERM and time.monotonic() - begin < 50
     assert "the same command goes on from here" in lines[-1] and not (tmp_path / "run1").exists()
+
+
+def test_no_more_at_a_time_than_there_are_runs(job):
+    status, _ = sweep([job(0), job(1)], at_once=10**18)
+    assert status == 0
 
 
 def test_each_gpu_has_its_share(job):
@@ -137,13 +142,6 @@ def test_runs_share_the_cores_and_say_so(job, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     sweep([job(3), job(4)], gpus=["0", "1"])
     assert given == [["2", "4"]] * 2 + [["1", None]] + [["1", "3"]] * 2
-
-
-def test_the_estimate_counts_from_where_the_log_is(job):
-    half = job(0)
-    half.folder.mkdir()
-    half.log.write_text("epoch 2/3, loss 1.0\n")
-    assert job(0).epochs_done == 2
 
 
 @pytest.mark.parametrize(

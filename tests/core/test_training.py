@@ -13,7 +13,7 @@ import torch
 
 import fsft.loop
 import fsft.training
-from fsft import load_dataset, train
+from fsft import evaluate, load_dataset, train
 from fsft.evidence.verify import verify
 from fsft.framework import JointNet
 from fsft.loop import TrainingDivergedError, TrainingStoppedError, step_seed
@@ -27,7 +27,7 @@ from fsft.runtime.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from fsft.runtime.files import FolderLockedError, folder_lock
+from fsft.runtime.files import FolderLockedError, run_lock
 from fsft.runtime.record import read_result
 from fsft.runtime.schema import check_schema
 from fsft.training import load_weights, recipe_data, train_together
@@ -215,7 +215,7 @@ def test_the_folder_is_held_until_the_result_is_there(tmp_path, monkeypatch):
 
     def before_result(point):
         if point == "before result":
-            with pytest.raises(FolderLockedError), folder_lock(folder):
+            with pytest.raises(FolderLockedError), run_lock(folder):
                 pass
             held.append(True)
 
@@ -226,14 +226,14 @@ def test_the_folder_is_held_until_the_result_is_there(tmp_path, monkeypatch):
 
 def test_a_run_that_another_process_has_finished_meanwhile_is_not_trained_again(tmp_path, monkeypatch):
     """It was not done when this call looked first, and is when this call gets the folder."""
-    first, load = [], fsft.training.Loop.__init__
+    first, lock = [], fsft.training.run_lock
 
-    def finish_elsewhere(self, *arguments):
-        monkeypatch.setattr(fsft.training.Loop, "__init__", load)
+    def finish_elsewhere(*paths):
+        monkeypatch.setattr(fsft.training, "run_lock", lock)
         first.append(run(tmp_path).result)
-        load(self, *arguments)
+        return lock(*paths)
 
-    monkeypatch.setattr(fsft.training.Loop, "__init__", finish_elsewhere)
+    monkeypatch.setattr(fsft.training, "run_lock", finish_elsewhere)
     monkeypatch.setattr(fsft.training.Loop, "resume", lambda self, folder: first and pytest.fail("went on"))
     assert run(tmp_path).result["finished"] == first[0]["finished"]
 
@@ -290,6 +290,21 @@ def test_bad_calls_get_a_sentence():
         train("cpu/resnet20/fsft")
     with pytest.raises(ValueError, match="expected a seed from 0 to 4294967295, found -1"):
         train(tiny.recipe(), -1)
+    with pytest.raises(ValueError, match=r"expected a seed from 0 to 4294967295, found 0\.5"):
+        train(tiny.recipe(), 0.5)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 0.0), (math.nan, 1.0), (0.0, math.nan), (0.0, -1.0)])
+def test_statistics_that_normalize_nothing_are_named(mean, std):
+    network = build(tiny.recipe(), 4, 16)
+    with pytest.raises(ValueError, match="expected color channels that vary over the training images, found means"):
+        evaluate(network, tiny.data()[1], statistics=(torch.full((3,), mean), torch.full((3,), std)))
+
+
+def test_no_images_are_named():
+    nothing = tiny.data()[1].select(torch.tensor([], dtype=torch.int64))
+    with pytest.raises(ValueError, match="expected images, found none in tiny test"):
+        evaluate(build(tiny.recipe(), 4, 16), nothing, statistics=(torch.zeros(3), torch.ones(3)))
 
 
 def test_training_and_test_images_belong_together():
@@ -326,7 +341,7 @@ def test_another_run_cannot_go_on_from_this_one(tmp_path, monkeypatch):
 
 def test_one_process_at_a_time(tmp_path):
     folder = tmp_path / "runs" / f"{tiny.recipe().slug}-seed0"
-    with folder_lock(folder), pytest.raises(FolderLockedError, match="in use by another process"):
+    with run_lock(folder), pytest.raises(FolderLockedError, match="in use by another process"):
         run(tmp_path)
 
 
@@ -654,7 +669,7 @@ def test_one_that_fails_does_not_end_the_others(tmp_path, alone, monkeypatch):
         "fsft.recipe.Recipe.learning_rate", lambda self, progress: math.inf if self.beta == 2 else rate(self, progress)
     )
     bad, locked = tiny.recipe(beta=2.0), tiny.recipe(beta=3.0)
-    with folder_lock(tmp_path / "runs" / locked.run_name(0)):
+    with run_lock(tmp_path / "runs" / locked.run_name(0)):
         outcomes = together(
             [(bad, 0), (locked, 0), (tiny.recipe(batch_size=65), 0), ("fsft", 0), TOGETHER[0]], tmp_path
         )

@@ -18,7 +18,6 @@ import tiny_imagenet_miniature
 from PIL import Image
 
 from fsft.datasets import cifar, tiny_imagenet
-from fsft.datasets.fine_grained import unpack
 from fsft.datasets.registry import DataError, check_dataset
 
 
@@ -43,19 +42,9 @@ def tiny_folder(data_dir, monkeypatch):
     tiny_imagenet_miniature.write(data_dir)
 
 
-def tiny_zip(data_dir, monkeypatch):
-    tiny_imagenet_miniature.declare_official(monkeypatch)
-    tiny_imagenet_miniature.pack(data_dir, monkeypatch)
-
-
 def pictures(data_dir, monkeypatch):
     for name in ("train/cat/1.png", "train/cat/2.png", "test/cat/1.png"):
         fine_grained.picture(data_dir / "pets" / name)
-
-
-def bird_archive(data_dir, monkeypatch):
-    fine_grained.declare_official(monkeypatch)
-    fine_grained.declare_archives(monkeypatch, "cub200", fine_grained.pack("cub200", data_dir))
 
 
 def miniature(name):
@@ -66,21 +55,19 @@ def miniature(name):
     return build
 
 
-# What is written, which of its files is damaged, and the data set that is checked or unpacked.
+# What is written, which of its files is damaged, and the data set that is checked.
 WNID = tiny_imagenet_miniature.WNIDS[1]
 SOURCES = {
     "cifar archive": (cifar_archive, cifar.ARCHIVE, "cifar100"),
     "cifar member": (cifar_folder, f"{cifar.FOLDER}/test", "cifar100"),
     "cifar meta": (cifar_folder, f"{cifar.FOLDER}/meta", "cifar100"),
     "cifar image": (cifar_tree, "cifar100/test/bear/*", "cifar100"),
-    "tiny archive": (tiny_zip, tiny_imagenet.ARCHIVE, "tiny-imagenet"),
     "tiny classes": (tiny_folder, f"{tiny_imagenet.FOLDER}/wnids.txt", "tiny-imagenet"),
     "tiny words": (tiny_folder, f"{tiny_imagenet.FOLDER}/words.txt", "tiny-imagenet"),
     "tiny boxes": (tiny_folder, f"{tiny_imagenet.FOLDER}/train/{WNID}/{WNID}_boxes.txt", "tiny-imagenet"),
     "tiny labels": (tiny_folder, f"{tiny_imagenet.FOLDER}/val/val_annotations.txt", "tiny-imagenet"),
     "tiny image": (tiny_folder, f"{tiny_imagenet.FOLDER}/train/{WNID}/images/{WNID}_2.JPEG", "tiny-imagenet"),
     "own image": (pictures, "pets/train/cat/1.png", "imagefolder"),
-    "birds' archive": (bird_archive, "CUB_200_2011.tgz", "unpack cub200"),
     "birds' list": (miniature("cub200"), "CUB_200_2011/images.txt", "cub200"),
     "birds' boxes": (miniature("cub200"), "CUB_200_2011/bounding_boxes.txt", "cub200"),
     "birds' classes": (miniature("cub200"), "CUB_200_2011/classes.txt", "cub200"),
@@ -94,10 +81,7 @@ SOURCES = {
 
 
 def check(data_dir: Path, name: str) -> None:
-    if name.startswith("unpack "):
-        unpack(name.removeprefix("unpack "), data_dir, lambda line: None)
-    else:
-        check_dataset(f"imagefolder:{data_dir / 'pets'}" if name == "imagefolder" else name, data_dir)
+    check_dataset(f"imagefolder:{data_dir / 'pets'}" if name == "imagefolder" else name, data_dir)
 
 
 # What is done to a file, and what the sentence may say.
@@ -184,8 +168,6 @@ def test_damage_is_one_clear_sentence_and_nothing_is_cached(source, damage, tmp_
     build(tmp_path, monkeypatch)
     check(tmp_path, name)
     shutil.rmtree(tmp_path / ".fsft-cache", ignore_errors=True)
-    if name.startswith("unpack"):
-        shutil.rmtree(tmp_path / "CUB_200_2011")
     [path, *_] = sorted(tmp_path.glob(pattern))
     found = damage(path, monkeypatch)
     with pytest.raises(DataError) as error:
@@ -199,7 +181,6 @@ def test_damage_is_one_clear_sentence_and_nothing_is_cached(source, damage, tmp_
     assert not found or any(part in message for part in found)
     of_the_test = "test" in pattern or "val" in pattern
     assert not list(tmp_path.glob(".fsft-cache/*-test.npz" if of_the_test else ".fsft-cache/*.npz"))
-    assert not (tmp_path / "CUB_200_2011").exists() or "unpack" not in name
 
 
 def test_a_picture_of_few_bytes_and_many_pixels_is_not_decoded(tmp_path, monkeypatch):

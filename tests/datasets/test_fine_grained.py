@@ -1,17 +1,12 @@
-"""CUB-200-2011, Stanford Dogs and Stanford Cars from miniatures in the official layouts, unpacked and packed."""
+"""CUB-200-2011, Stanford Dogs and Stanford Cars from miniatures in the official layouts."""
 
 from __future__ import annotations
 
-import io
-import tarfile
-
 import numpy as np
 import pytest
-from fine_grained import MEMBERS, WRITERS, annotation, cells, declare_archives, declare_official, pack
+from fine_grained import WRITERS, annotation, cells, declare_official
 from scipy.io import loadmat, savemat
 
-from fsft.cli.main import main
-from fsft.datasets.fine_grained import unpack
 from fsft.datasets.registry import DataError, check_dataset, load_dataset, load_split
 
 NAMES = tuple(WRITERS)
@@ -73,20 +68,12 @@ def test_check_decodes_every_image(roots, tmp_path, name):
     [
         ("cub200", r"put CUB_200_2011.tgz \(MD5 97eceeb196236b17998738112f37df78\) into .*https://data.caltech.edu/"),
         ("stanford-dogs", r"put images.tar .*annotation.tar .*lists.tar .* from http://vision.stanford.edu"),
-        (
-            "stanford-cars",
-            r"cars_test_annos_withlabels.mat; .* no longer .* run `fsft data unpack stanford-cars --data",
-        ),
+        ("stanford-cars", r"cars_test_annos_withlabels.mat; .* no longer .* run `tar -xf cars_train.tgz && "),
     ],
 )
 def test_what_is_missing_and_how_to_get_it(roots, tmp_path, name, remedy):
     with pytest.raises(DataError, match=f"expected a file, found nothing; .*{remedy}"):
         check_dataset(name, tmp_path / "nothing")
-
-
-def test_an_archive_that_is_there_only_needs_unpacking(tmp_path):
-    (tmp_path / "CUB_200_2011.tgz").touch()
-    assert error_of_loading("cub200", tmp_path).endswith(f"; run `fsft data unpack cub200 --data-dir {tmp_path}`")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -203,59 +190,3 @@ def test_streaming_sets_are_not_loaded_whole(tmp_path):
         load_dataset("cub200", "train", tmp_path)
     with pytest.raises(DataError, match="found 'val'"):
         load_split("cub200", "val", tmp_path)
-
-
-# Archives
-
-
-@pytest.mark.parametrize("name", MEMBERS)
-def test_archives_become_the_data_set(name, tmp_path, monkeypatch, capsys):
-    declare_official(monkeypatch)
-    folder = pack(name, tmp_path)
-    with pytest.raises(DataError, match=f"fsft data unpack {name}"):
-        check_dataset(name, tmp_path)
-    with pytest.raises(DataError, match="the official archive with MD5"):
-        unpack(name, tmp_path)
-    left = {path.name for path in folder.iterdir() if not path.name.startswith("gone-")}
-    assert left <= {*MEMBERS[name], "cars_test_annos_withlabels.mat"}, "a wrong archive leaves nothing behind"
-    declare_archives(monkeypatch, name, folder)
-    assert main(["data", "unpack", name, "--data-dir", str(tmp_path)]) == 0
-    assert "unpacked from" in capsys.readouterr().out
-    lines: list[str] = []
-    unpack(name, tmp_path, lines.append)
-    assert lines and all("was kept" in line for line in lines)
-    assert not list(folder.glob(".unpacking-*"))
-
-
-def test_a_missing_archive_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"images.tar: expected a file, found nothing; put images.tar \(MD5 "):
-        unpack("stanford-dogs", tmp_path)
-    with pytest.raises(DataError, match="only these have archives to unpack"):
-        unpack("cifar100", tmp_path)
-
-
-def evil(kind: str) -> tarfile.TarInfo:
-    member = tarfile.TarInfo({"traversal": "../escaped.txt"}.get(kind, "CUB/link"))
-    if kind == "link":
-        member.type, member.linkname = tarfile.SYMTYPE, "../../outside"
-    elif kind == "device":
-        member.type = tarfile.CHRTYPE
-    else:
-        member.size = 1
-    return member
-
-
-@pytest.mark.parametrize("kind", ["traversal", "link", "device", "truncated"])
-def test_nothing_leaves_the_folder_even_with_the_right_checksum(kind, tmp_path, monkeypatch):
-    data_dir = tmp_path / "data"
-    data_dir.mkdir()
-    path = data_dir / "CUB_200_2011.tgz"
-    with tarfile.open(path, "w:gz") as file:
-        file.addfile(evil(kind), io.BytesIO(b"x"))
-    if kind == "truncated":
-        path.write_bytes(path.read_bytes()[:-40])
-    declare_archives(monkeypatch, "cub200", data_dir)
-    with pytest.raises(DataError, match="an archive of plain files and folders") as error:
-        unpack("cub200", data_dir)
-    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
-    assert [path.name for path in tmp_path.rglob("*")] == ["data", "CUB_200_2011.tgz"]

@@ -50,6 +50,36 @@ def test_subsets_are_balanced_ordered_and_nested(few, more, seed):
     assert set(kept[few]) <= set(kept[more])
 
 
+PIXELS, LABELS = np.zeros((4, 3, 8, 8), np.uint8), np.arange(4) % 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"images": PIXELS.transpose(0, 2, 3, 1)},
+            r"expected images torch.uint8 of shape \(4, 3, 8, 3\), found torch.uint8 of shape \(4, 8, 8",
+        ),
+        ({"images": PIXELS / 255}, "expected images torch.uint8 of shape .*, found torch.float64"),
+        ({"images": PIXELS.astype(int) - 1}, "expected images torch.uint8 of shape .*, found torch.int64"),
+        ({"labels": LABELS * 0.7}, "expected labels torch.int64 .*, found torch.float64"),
+        ({"labels": LABELS + 2}, "expected labels from 0 to 2, found 2 to 3"),
+        ({"labels": LABELS[:3]}, r"expected labels torch.int64 of shape \(4,\), found torch.int64 of shape \(3,\)"),
+        (
+            {"masks": np.zeros((3, 8, 8), bool)},
+            r"expected masks torch.bool of shape \(4, 8, 8\), found torch.bool of shape \(3, 8, 8\)",
+        ),
+        (
+            {"boxes": np.zeros((4, 3), np.float32)},
+            r"expected boxes torch.float32 of shape \(4, 4\), found torch.float32 of shape \(4, 3\)",
+        ),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(arrays, message):
+    with pytest.raises(DataError, match=message):
+        image_set("own", "train", classes=CLASSES, **{"images": PIXELS, "labels": LABELS, **arrays})
+
+
 def test_subsets_differ_by_seed():
     data = small_set()
     assert len({data.subset(2, seed).sha256 for seed in range(5)}) > 3

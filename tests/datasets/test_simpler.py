@@ -52,7 +52,7 @@ def test_some_classes_in_a_new_order(digits):
 
 
 def test_close_ups_show_the_object_and_nothing_else(digits):
-    close = close_ups(digits, 16)
+    close = close_ups(digits)
     assert close.images.shape == (20, 3, 16, 16) and close.images.dtype == torch.uint8
     assert torch.equal(close.labels, digits.labels) and close.sha256 != digits.sha256
     assert close.masks is None and close.boxes is None

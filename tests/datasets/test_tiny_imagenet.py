@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_imagenet_miniature import WNIDS, declare_official, expected_pixels, pack, write
+from tiny_imagenet_miniature import WNIDS, declare_official, expected_pixels, write
 
 from fsft.datasets import tiny_imagenet
 from fsft.datasets.registry import DataError, check_dataset, load_dataset
@@ -58,19 +58,7 @@ def test_validation_labels_come_from_the_annotations(folder):
     assert data.boxes.tolist() == [[number, 0, number + 2, 10] for number in numbers]
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_the_archive_gives_the_same_and_is_not_unpacked(folder, tmp_path, monkeypatch, split):
-    pack(tmp_path / "packed", monkeypatch)
-    packed, unpacked = load_dataset("tiny-imagenet", split, tmp_path / "packed"), load(folder, split)
-    assert packed.sha256 == unpacked.sha256
-    assert torch.equal(packed.boxes, unpacked.boxes)
-    assert sorted(os.listdir(tmp_path / "packed")) == [".fsft-cache", tiny_imagenet.ARCHIVE]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_the_cache_keeps_images_and_boxes(folder, monkeypatch, packed, capsys):
-    if packed:
-        pack(folder.parent, monkeypatch)
+def test_the_cache_keeps_images_and_boxes(folder, monkeypatch, capsys):
     first = load(folder)
     monkeypatch.setattr(tiny_imagenet, "decode", lambda *_: pytest.fail("decoded although it is cached"))
     again = load(folder)
@@ -82,8 +70,6 @@ def test_the_cache_keeps_images_and_boxes(folder, monkeypatch, packed, capsys):
         parts = dict(arrays)
     parts["boxes"][0, 0] += 1
     np.savez(path, **parts)
-    if packed:
-        pack(folder.parent, monkeypatch)
     assert torch.equal(load(folder).boxes, first.boxes), "boxes that were altered in the copy are not used"
     assert "the cached copy cannot be used" in capsys.readouterr().err
 
@@ -113,7 +99,7 @@ def partial(folder):
 def test_a_partial_training_set_is_refused_for_both_splits(partial, split):
     message = error_of_loading(partial, split)
     assert "expected the folders of 3 classes, found 2" in message
-    assert "classes='available'" in message and tiny_imagenet.URL in message
+    assert "classes='available'" in message and tiny_imagenet.FIX in message
 
 
 def test_available_classes_are_numbered_anew_in_both_splits(partial):
@@ -129,11 +115,6 @@ def test_a_cached_partial_set_is_never_taken_for_the_whole_one(partial):
     few = load(partial, "test", classes="available")
     (partial.parent / "elsewhere").rename(partial / "train" / WNIDS[0])
     assert len(load(partial, "test")) == len(load(partial, "test", classes="available")) == len(few) + 2
-
-
-def test_the_archive_mends_a_partial_folder(partial, monkeypatch):
-    pack(partial.parent, monkeypatch)
-    assert load(partial).num_classes == 3
 
 
 def test_a_byte_order_mark_loses_no_class(folder):
@@ -189,9 +170,7 @@ def test_damage_is_one_clear_sentence_and_nothing_is_cached(damage, found, folde
 
 
 def test_nothing_there_and_a_wrong_choice(folder, tmp_path):
-    assert "expected tiny-imagenet-200/ or tiny-imagenet-200.zip in it, found neither" in error_of_loading(
-        tmp_path / "x"
-    )
+    assert "expected tiny-imagenet-200/ in it, found none; download http" in error_of_loading(tmp_path / "x")
     assert "found 'some'" in error_of_loading(folder, classes="some")
 
 

@@ -8,7 +8,10 @@ from fake_runs import fake_result, ledger_of, path_of, save, seeds
 from fsft.catalog import recipes
 from fsft.evidence.assertions import map_recipe
 from fsft.evidence.ledger import accuracy_curves, load_results
+from fsft.evidence.measured import measured
+from fsft.evidence.probes import load_probes
 from fsft.evidence.verify import verify
+from fsft.maps.scorefile import load_map_scores
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
@@ -20,11 +23,14 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert (run.seed, run.last["ag"], run.best["si"]["epoch"], len(run.history)) == (0, 56.0, 9, 10)
 
 
-def test_a_missing_folder_is_an_empty_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_named_may_be_missing_but_the_ledger_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert len(load_results(tmp_path / "results")) == 0 and verify(tmp_path / "results") == []
-    assert capsys.readouterr().out == ""
-    load_results(tmp_path / "results", verbose=True)
-    assert "no folder results/" in capsys.readouterr().out
+    monkeypatch.setenv("FSFT_RESULTS", str(tmp_path / "results"))
+    for read in (load_results, load_map_scores, load_probes, lambda: measured("table5")):
+        with pytest.raises(ValueError, match=r"expected the runs' results in .*, found no such folder"):
+            read()
 
 
 def test_the_ledger_does_not_need_torch() -> None:

@@ -135,7 +135,7 @@ def test_runs_link_to_file_and_commit_only_when_the_address_is_known() -> None:
     assert unlinked["Run"][0].href == f"../results/{first.file}"
     assert unlinked["Commit"][2].endswith("(modified)")
     linked = tables.runs_frame(ledger, "https://github.com/someone/fsft")
-    assert linked["Run"][0].href == f"https://github.com/someone/fsft/blob/main/results/{first.file}"
+    assert linked["Run"][0].href == f"https://github.com/someone/fsft/blob/HEAD/results/{first.file}"
     assert linked["Commit"][0].href.endswith("/commit/" + first.raw["git"]["commit"])
     assert linked["Commit"][1] == "–"
     assert linked["Recipe"][0].href.endswith(f"/tree/{first.raw['git']['commit']}/fsft")

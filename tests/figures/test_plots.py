@@ -35,7 +35,7 @@ def test_show_gives_a_png_with_its_alternative_text_and_closes_the_figure(shown)
     data, metadata = shown[0]
     image = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert image.format == "PNG" and image.width > 900
-    assert metadata["fsft_alt"] == data["text/plain"] == "A line that rises from one to two."
+    assert metadata["image/png"]["alt"] == data["text/plain"] == "A line that rises from one to two."
     assert not plt.fignum_exists(fig.number)
 
 

@@ -27,9 +27,20 @@ def test_the_results_folder_is_the_one_beside_the_contents(tmp_path: Path, monke
     (tmp_path / "results").mkdir()
     monkeypatch.chdir(staged)
     assert find_results() == tmp_path / "results"
-    monkeypatch.setenv("FSFT_RESULTS", str(tmp_path / "elsewhere"))
-    assert find_results() == tmp_path / "elsewhere"
+    monkeypatch.setenv("FSFT_RESULTS", str(staged))
+    assert find_results() == staged
     assert find_results(tmp_path / "here") == tmp_path / "here"
+
+
+def test_elsewhere_the_results_are_those_that_came_with_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FSFT_RESULTS", raising=False)
+    (tmp_path / "results").mkdir()  # of one's own runs, and not asked for
+    monkeypatch.chdir(tmp_path)
+    assert find_results() == Path(__file__).resolve().parents[2] / "results"
+    monkeypatch.setattr("fsft.runtime.record.SHIPPED", tmp_path)
+    assert find_results() == tmp_path / "results"
 
 
 @pytest.mark.parametrize(

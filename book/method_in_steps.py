@@ -2,7 +2,7 @@
 
 `book/_static/method.html` is what :func:`method_steps` returns; a test holds the two together. After a change::
 
-    python -m fsft.figures.steps > book/_static/method.html
+    python book/method_in_steps.py > book/_static/method.html
 """
 
 from __future__ import annotations
