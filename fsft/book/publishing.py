@@ -28,6 +28,7 @@ _TABLE = bleach.Cleaner(
         "table": ["class"],
         "th": ["scope", "class"],
         "td": ["class", "data-label"],
+        "tr": ["id"],
         "a": lambda tag, name, value: name == "href" and bool(_SAFE_LINK.fullmatch(value)),
     },
     protocols={"https"},
@@ -68,9 +69,13 @@ def published(
 
 
 def check_complete(cells: Sequence[NotebookNode]) -> None:
-    """Raise BookError unless every code cell ran and none ended with an error, as a tag of Jupyter allows."""
+    """Raise BookError unless every code cell ran and none ended with an error, as a tag of Jupyter allows.
+
+    What is left to the reader, tagged "skip-execution", has not run.
+    """
     for number, cell in enumerate(cells, start=1):
-        if cell.cell_type == "code" and not cell.execution_count:
+        skipped = "skip-execution" in cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and not cell.execution_count and not skipped:
             raise BookError(f"cell {number} did not run: an earlier cell ended the kernel, or the cell is empty")
         for output in cell.get("outputs", []):
             if output.output_type == "error":

@@ -41,7 +41,7 @@ def toc_pages(root: Path) -> list[str]:
 
 
 def stage(root: Path, profile: str) -> Path:
-    """Put the executed notebooks, `book/`, `_config.yml`, and `_toc.yml` into the staging folder, made anew.
+    """Put the executed notebooks, `book/`, `results/`, `_config.yml`, and `_toc.yml` into a new staging folder.
 
     Buttons, and the cells that install the package, lead to the repository and the commit from which the book is built.
 
@@ -54,6 +54,10 @@ def stage(root: Path, profile: str) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "book", target / "book")
     (target / "notebooks").mkdir()
+    # What html_extra_path puts beside the pages, so that a table can link to the file behind a number.
+    (target / "extra").mkdir()
+    if (root / "results").is_dir():
+        shutil.copytree(root / "results", target / "extra" / "results")
     repository, commit = repository_url(root), git_state(root)["commit"] or "main"
     for name, notebook in notebooks.items():
         launching(notebook, repository, commit)

@@ -17,8 +17,8 @@ def profile_recipe(profile: str, method: str = "baseline", **changes: Any) -> Re
 
     ``quick`` illustrates on photodigits in seconds, ``laptop`` shows the method on CIFAR-100 in minutes, ``paper`` is
     Table 1's ResNet-56, or the ResNet-110 of Tables 2 and 5 for methods that stand only there. Both short profiles
-    raise the joint classifiers' learning rate (``head_lr_scale``), without which a few epochs leave them undertrained;
-    chapter 4 shows this.
+    raise the joint classifiers' learning rate (``head_lr_scale``), which takes back a part of what FSFT loses in a few
+    epochs; chapter 4 shows this.
     """
     expect(profile in PROFILES, "profile", f"one of {PROFILES}", profile)
     expect(method in METHODS, "method", f"one of {tuple(METHODS)}", method)

@@ -22,7 +22,7 @@ from fsft.recipe import Recipe
 
 NOTHING = "–"
 PAPER = "The paper, 300 epochs"
-EVERY_RUN = "16_scorecard.html#every-run"
+SCORECARD = "16_scorecard.html"
 CHAPTERS = {"3": "03_inference", "4": "04_first_run", "13": "13_beta_and_budget", "14": "14_other_masks"}
 _PARTS = {
     ("after-layer3", "quadrants"): "masks alone (eq. 2)",
@@ -156,7 +156,8 @@ def compute_frame(ledger: Ledger) -> pd.DataFrame:
 def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
     """Every run: its file (named after recipe and seed), recipe, accuracies at the last epoch, device, and commit.
 
-    File, recipe, and commit are links when `repository`, the address on GitHub, is given.
+    Recipe and commit are links when `repository`, the address on GitHub, is given; the file is one to its copy beside
+    the pages otherwise.
     """
     names, rows = run_names(ledger), []
     for run in ledger:
@@ -166,7 +167,7 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
         at_commit = f"{repository}/tree/{commit}/fsft"
         rows.append(
             {
-                "Run": Link(file, f"{repository}/blob/HEAD/results/{run.file}") if repository else file,
+                "Run": Link(file, f"{f'{repository}/blob/HEAD' if repository else '..'}/results/{run.file}"),
                 "Recipe": Link(name, at_commit) if repository and commit else name,
                 "Setting": "the paper's" if is_exact(run) else setting_name(run.recipe),
                 "Accuracy (%)": ", ".join(unbroken(f"{mode} {value:.2f}") for mode, value in run.last.items()),
@@ -175,7 +176,9 @@ def runs_frame(ledger: Ledger, repository: str | None = None) -> pd.DataFrame:
                 "Commit": Link(short, f"{repository}/commit/{commit}") if repository and commit else short,
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame.attrs["anchors"] = list(names.values())
+    return frame
 
 
 def inconsistencies_frame() -> pd.DataFrame:
@@ -242,12 +245,12 @@ def unbroken(text: str) -> str:
 
 
 def cite(runs: Sequence[Run], names: dict[str, str]) -> Any:
-    """A link to the list of runs that counts and names these, neighbors joined: "4: R2 to R4, R7"."""
+    """Counts and names runs, neighbors joined, "4: R2 to R4, R7": a link to the first one's row in the list."""
     numbers = {int(names[run.file][1:]) for run in runs}
     if not numbers:
         return NOTHING
     first, *others = _spans(numbers)
-    return Link(", ".join([f"{len(numbers)}:\N{NO-BREAK SPACE}{first}", *others]), EVERY_RUN)
+    return Link(", ".join([f"{len(numbers)}:\N{NO-BREAK SPACE}{first}", *others]), f"{SCORECARD}#R{min(numbers)}")
 
 
 def _spans(numbers: set[int]) -> list[str]:

@@ -98,11 +98,11 @@ def of_runs(networks: Mapping[str, tuple[str, str]], rows: slice) -> tuple[Figur
     fig, alt = gallery(first["pixels"][rows], maps, labels, unit="CAM, in units of the score")
     said = []
     for title, (name, kind) in networks.items():
-        run = ledger.runs(recipes[name])[0]
+        run = next(run for run in ledger.runs(recipes[name]) if run.seed == shown[name]["seed"])
         right = run.last[kind.partition(",")[0]]
-        said.append(f"{' '.join(title.split())}, run {Path(run.file).stem}, right on {right:.1f} % of the test images")
+        said.append(f"{' '.join(title.split())}, run {Path(run.file).stem}, right on {right:.1f} % of the test set")
     numbers = ", ".join(map(str, first["images"][rows]))
-    return fig, alt, f"Maps of finished runs: {'; '.join(said)}. Test images {numbers}, evenly chosen."
+    return fig, alt, f"Test images {numbers}, evenly chosen, with the maps of finished runs: {'; '.join(said)}."
 
 
 def mean_maps(maps: Mapping[str, np.ndarray], dropped: Mapping[str, int], unit: str = "mean map") -> tuple[Figure, str]:

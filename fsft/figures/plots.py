@@ -129,7 +129,7 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = F
     """Display a data frame as a captioned table that scrolls inside itself on a narrow screen.
 
     Every text is escaped. Floats are rounded to `digits`; a missing value reads "not run". `index=True` shows
-    the index as the first column. A value may be a `Link`.
+    the index as the first column. A value may be a `Link`; `frame.attrs["anchors"]` names the rows, for links to them.
     """
     if not caption.strip():
         raise ValueError("a table needs a caption that says what its rows are, found an empty one")
@@ -172,7 +172,8 @@ def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
     names = [html.escape(str(name), quote=True) for name in frame.columns]
     head = "".join(f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(names, kinds, strict=True))
     rows = []
-    for record in frame.itertuples(index=False, name=None):
+    anchors = [f' id="{html.escape(name, quote=True)}"' for name in frame.attrs.get("anchors", [])] or [""] * len(frame)
+    for anchor, record in zip(anchors, frame.itertuples(index=False, name=None), strict=True):
         cells = [_cell_text(value, digits) for value in record]
         first = f'<th scope="row">{cells[0]}</th>' if cells else ""
         # On a phone the cells of a row stand below each other, each behind its column's name.
@@ -180,7 +181,7 @@ def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
             f'<td{kind} data-label="{name}">{cell}</td>'
             for cell, kind, name in zip(cells[1:], kinds[1:], names[1:], strict=True)
         )
-        rows.append(f"<tr>{first}{rest}</tr>")
+        rows.append(f"<tr{anchor}>{first}{rest}</tr>")
     label = html.escape(caption, quote=True)
     return (
         f'<div class="fsft-table" role="region" tabindex="0" aria-label="{label}"><table class="table">'

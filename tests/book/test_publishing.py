@@ -1,5 +1,8 @@
 """What may be published of an executed notebook."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("papermill", reason="the book needs the extra `book`")
@@ -12,6 +15,19 @@ from tiny_book import executed
 from fsft.book import BookError
 from fsft.book.publishing import clean_outputs, published
 from fsft.figures.plots import Link, _table_html
+
+
+@pytest.mark.parametrize("number", range(4, 9))
+def test_chapters_of_training_leave_a_stub_and_fold_its_answer(number):
+    [path] = (Path(__file__).resolve().parents[2] / "notebooks").glob(f"{number:02}_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    tags = [cell.metadata.get("tags", []) for cell in cells]
+    stubs = [k for k, of_cell in enumerate(tags) if "skip-execution" in of_cell]
+    assert stubs
+    for k in stubs:
+        [task], [answer] = (ast.parse(cells[i].source).body for i in (k, k + 1))
+        assert "Your turn" in cells[k - 1].source and "raise NotImplementedError" in cells[k].source
+        assert "hide-cell" in tags[k + 1] and ast.dump(task.args) == ast.dump(answer.args) and task.name == answer.name
 
 
 @pytest.mark.parametrize("output", HOSTILE_OUTPUTS, ids=range(len(HOSTILE_OUTPUTS)))
@@ -73,6 +89,8 @@ def test_cells_that_did_not_run_or_ended_with_an_error_are_refused():
     nb.cells[-1].execution_count = None
     with pytest.raises(BookError, match="cell 5 did not run"):
         publish(nb)
+    nb.cells[-1].metadata["tags"] = ["skip-execution"]  # left to the reader
+    publish(nb)
     nb.cells[-1].execution_count = 4
     nb.cells[-1].outputs = [new_output("error", ename="KeyError", evalue="x", traceback=[])]
     with pytest.raises(BookError, match="cell 5 ended with KeyError: x"):

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pandas as pd
@@ -92,7 +93,7 @@ def test_gains_stand_by_setting_with_their_runs(ledger: Ledger) -> None:
     scaled = ours[(ours["label"] == "FSFT, heads × 5") & (ours["mode"] == "si")].iloc[0]
     assert scaled["gain"] == pytest.approx(1.0) and scaled["seeds"] == 2 and scaled["low"] > 0
     assert plain(scaled["runs"]) == "4: R9 to R12"  # both sides: its baseline is that of the usual heads
-    assert scaled["runs"].href == "16_scorecard.html#every-run" and ours["fitted"].isna().all()
+    assert scaled["runs"].href.startswith("16_scorecard.html#R") and ours["fitted"].isna().all()
 
 
 def test_no_two_recipes_share_their_words() -> None:
@@ -130,7 +131,8 @@ def test_runs_link_to_file_and_commit_only_when_the_address_is_known() -> None:
     ledger = ledger_of(*found)
     first, second, *_ = ledger
     unlinked = tables.runs_frame(ledger)
-    assert unlinked["Run"][0] == f"R1: {first.file}" and unlinked["Commit"][1] == "–"
+    assert str(unlinked["Run"][0]) == f"R1: {first.file}" and unlinked["Commit"][1] == "–"
+    assert unlinked["Run"][0].href == f"../results/{first.file}"
     assert unlinked["Commit"][2].endswith("(modified)")
     linked = tables.runs_frame(ledger, "https://github.com/someone/fsft")
     assert linked["Run"][0].href == f"https://github.com/someone/fsft/blob/HEAD/results/{first.file}"
@@ -138,6 +140,16 @@ def test_runs_link_to_file_and_commit_only_when_the_address_is_known() -> None:
     assert linked["Commit"][1] == "–"
     assert linked["Recipe"][0].href.endswith(f"/tree/{first.raw['git']['commit']}/fsft")
     assert linked["Recipe"][1] == second.recipe.name
+
+
+def test_a_citation_leads_to_the_row_of_its_run(ledger: Ledger) -> None:
+    names = tables.run_names(ledger)
+    for run in ledger:
+        assert tables.cite([run], names).href == f"16_scorecard.html#{names[run.file]}"
+    page = plots._table_html(tables.runs_frame(ledger), "Every run", 1)
+    assert re.findall(r'<tr id="(R\d+)"><th scope="row"><a href="[^"]*">(R\d+): ', page) == [
+        (name, name) for name in names.values()
+    ]
 
 
 @pytest.mark.parametrize("filled", [False, True])

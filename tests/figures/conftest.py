@@ -11,6 +11,7 @@ from fsft.figures import plots
 @pytest.fixture(autouse=True)
 def nothing_is_cut():
     """The book's style; and of every figure that a test draws, all that is visible lies inside the picture."""
+    plt.close("all")  # what tests of other rooms have drawn, in another style
     plots.style()
     yield
     for fig in map(plt.figure, plt.get_fignums()):

@@ -33,6 +33,7 @@ def test_galleries_of_runs_say_whose_maps_they_are(monkeypatch):
     networks = {"plain\nnet": ("cpu/split/basic/baseline", "baseline"), "raw": ("cpu/split/basic/fsft", "si, raw")}
     fig, alt, whose = map_plots.of_runs(networks, slice(1, 3))
     assert {"image", "plain\nnet", "raw"} <= texts(fig) and "plain net" in alt
+    assert "Test images 1538, 2307, evenly" in whose
     for name, mode in (("cpu/split/basic/baseline", "baseline"), ("cpu/split/basic/fsft", "si")):
         [run] = load_results().runs(recipes[name])
         assert f"{run.file.removesuffix('.json')}, right on {run.last[mode]:.1f} %" in whose
