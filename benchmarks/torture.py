@@ -217,7 +217,7 @@ def kill_at(name: str, occurrence: int) -> None:
         if passed == occurrence:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    files.fault_point = fault_point
+    files.fault_point = fault_point  # type: ignore[assignment]
 
 
 # The kinds of trials
@@ -504,13 +504,14 @@ VALUES = {
     "--epcohs": "3",
 }
 COMMANDS = """
-tran x | train | train tiny/fstf | train / | evaluate | evaluate nowhere | evaluate PIPE | evaluate EMPTY | evaluate FOLDER
-evaluate nowhere/x.json | evaluate PIPE/x.json | predict nowhere x.png | predict EMPTY x.png | predict PIPE/weights.pt x.png
-verify --results-dir nowhere | verify --results-dir PIPE | localize tiny/fsft | localize tiny/fsft --images 0
-localize nothing | recipes zzz* | recipes tiny/fsf | recipes --missing --seeds 3-0 | recipes --missing --seeds 0-99999999999
-sweep tiny/fsft --jobs 0 | sweep tiny/fsft --jobs x | sweep tiny/fsft --seeds 0-99999999999 | sweep zzz*
-sweep tiny/fsft --together 0 | sweep tiny/fsft --together 2 --jobs 2 | sweep tiny/fsft --gpus 0 --device cpu
-data check nowhere | data check cifar100 | data check imagefolder:PIPE | data download imagenet | data | data x y
+tran x | train | train tiny/fstf | train / | data check nowhere | data check cifar100 | data check imagefolder:PIPE
+data download imagenet | data | data x y | evaluate | evaluate nowhere | evaluate PIPE | evaluate EMPTY
+evaluate FOLDER | evaluate nowhere/x.json | evaluate PIPE/x.json | predict nowhere x.png | predict EMPTY x.png
+predict PIPE/weights.pt x.png | verify --results-dir nowhere | verify --results-dir PIPE | localize tiny/fsft
+localize tiny/fsft --images 0 | localize nothing | recipes zzz* | recipes tiny/fsf | recipes --missing --seeds 3-0
+recipes --missing --seeds 0-99999999999 | sweep tiny/fsft --jobs 0 | sweep tiny/fsft --jobs x | sweep zzz*
+sweep tiny/fsft --seeds 0-99999999999 | sweep tiny/fsft --together 0 | sweep tiny/fsft --together 2 --jobs 2
+sweep tiny/fsft --gpus 0 --device cpu
 """
 BAD = [["OPTION", name, value] for name, values in VALUES.items() for value in values.split()]
 BAD += [line.split() for part in COMMANDS.strip().split("\n") for line in part.split(" | ")]
@@ -583,30 +584,30 @@ def killed_sweep(trial: Trial) -> None:
     expect("Traceback" not in said.read_text() + logs, "traceback", logs[-1000:])
 
 
-KINDS: dict[str, tuple[str, str, Callable[[Trial], None], int]] = {
-    "killed": ("R1", "killed up to three times, at random moments of a training", killed, 20),
-    "killed in a write": ("R1", "killed between two steps of a write", killed_in_a_write, 20),
-    "killed sweep": ("R1", "a sweep killed and at once started again", killed_sweep, 2),
-    "damaged checkpoint": ("R2", "checkpoints with flipped bits, zeros, more or fewer bytes", damaged_checkpoint, 32),
-    "checkpoint of another": ("R2", "a checkpoint of another run in its place", checkpoint_of_another_run, 8),
-    "damaged weights": ("R2", "final weights damaged in the same ways", damaged_weights, 40),
-    "sealed wrong content": ("R2", "weights whose digest fits, with other content", sealed_wrong_content, 40),
-    "damaged result": ("R2", "results damaged, or with a number edited", damaged_result, 80),
-    "hostile pickle": ("R3", "pickles that run code, as weights and checkpoints", hostile_pickle, 20),
-    "damaged image": ("R3", "image files damaged", damaged_image, 60),
-    "damaged cache": ("R3", "decoded copies of data sets damaged", damaged_cache, 60),
-    "odd arrays": ("R3", "arrays of wrong shape, type or range", odd_arrays, 40),
-    "asked to stop": ("R4", "SIGTERM, SIGINT or SIGHUP at random moments", asked_to_stop, 20),
-    "stopped while it starts": ("R4", "Ctrl-C while the command loads", stopped_while_it_starts, 8),
-    "two starters": ("R5", "one run started twice at a time", two_starters, 20),
-    "full disk": ("R6", "files that cannot grow beyond a random size", full_disk, 16),
-    "bad input": ("R7", "commands with wrong names, numbers, files and options", bad_input, len(BAD)),
+KINDS: dict[str, tuple[str, Callable[[Trial], None], int]] = {
+    "killed": ("killed up to three times, at random moments of a training", killed, 20),
+    "killed in a write": ("killed between two steps of a write", killed_in_a_write, 20),
+    "killed sweep": ("a sweep killed and at once started again", killed_sweep, 2),
+    "damaged checkpoint": ("checkpoints with flipped bits, zeros, more or fewer bytes", damaged_checkpoint, 32),
+    "checkpoint of another": ("a checkpoint of another run in its place", checkpoint_of_another_run, 8),
+    "damaged weights": ("final weights damaged in the same ways", damaged_weights, 40),
+    "sealed wrong content": ("weights whose digest fits, with other content", sealed_wrong_content, 40),
+    "damaged result": ("results damaged, or with a number edited", damaged_result, 80),
+    "hostile pickle": ("pickles that run code, as weights and checkpoints", hostile_pickle, 20),
+    "damaged image": ("image files damaged", damaged_image, 60),
+    "damaged cache": ("decoded copies of data sets damaged", damaged_cache, 60),
+    "odd arrays": ("arrays of wrong shape, type or range", odd_arrays, 40),
+    "asked to stop": ("SIGTERM, SIGINT or SIGHUP at random moments", asked_to_stop, 20),
+    "stopped while it starts": ("Ctrl-C while the command loads", stopped_while_it_starts, 8),
+    "two starters": ("one run started twice at a time", two_starters, 20),
+    "full disk": ("files that cannot grow beyond a random size", full_disk, 16),
+    "bad input": ("commands with wrong names, numbers, files and options", bad_input, len(BAD)),
 }
 
 
 def trials(kind: str, count: int, seed: int, folder: Path) -> Iterator[str]:
     """The verdict of each trial, "withstood" if all is well."""
-    work = KINDS[kind][2]
+    work = KINDS[kind][1]
     for number in range(count):
         place = folder / f"{kind} {number}".replace(" ", "-")
         place.mkdir()
@@ -624,30 +625,30 @@ def trials(kind: str, count: int, seed: int, folder: Path) -> Iterator[str]:
 
 def torture(only: str = "", seed: int = 0, most: int | None = None) -> dict[str, Any]:
     """The counts of every kind whose name begins with ``only``, of at most so many trials each."""
-    begin, rows = time.monotonic(), []
+    begin, git, rows = time.monotonic(), git_state(ROOT), []
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        for kind, (anchor, what, _, count) in KINDS.items():
+        for kind, (what, _, count) in KINDS.items():
             if not kind.startswith(only):
                 continue
             start = time.monotonic()
             verdicts = list(trials(kind, min(count, most or count), seed, Path(folder)))
-            row = {"kind": kind, "anchor": anchor, "what": what, "trials": len(verdicts)}
+            row = {"kind": kind, "what": what, "trials": len(verdicts)}
             rows.append(row | {name: verdicts.count(name) for name in ("lost", "silent", "traceback")})
             bad = ", ".join(f"{rows[-1][name]} {name}" for name in ("lost", "silent", "traceback"))
             print(f"{kind:<24} {len(verdicts):>4} trials: {bad}  ({time.monotonic() - start:.0f} s)", flush=True)
     versions = {"python": sys.version.split()[0], "torch": str(torch.__version__)}
-    return {"git": git_state(ROOT), "seed": seed, "seconds": round(time.monotonic() - begin), **versions, "kinds": rows}
+    return {"git": git, "seed": seed, "seconds": round(time.monotonic() - begin), **versions, "kinds": rows}
 
 
 def page(counts: dict[str, Any], text: str) -> str:
     """The page with the table of these counts between its marks."""
     names = ("trials", "lost", "silent", "traceback")
-    lines = ["| | what is done to it | trials | lost | silent | tracebacks |", "|---|---|--:|--:|--:|--:|"]
+    lines = ["| kind | what is done | trials | lost | silent | tracebacks |", "|---|---|--:|--:|--:|--:|"]
     for row in counts["kinds"]:
-        lines.append(f"| {row['anchor']} | {row['what']} | " + " | ".join(str(row[name]) for name in names) + " |")
+        lines.append(f"| {row['kind']} | {row['what']} | " + " | ".join(str(row[name]) for name in names) + " |")
     total = [sum(row[name] for row in counts["kinds"]) for name in names]
-    lines.append("| | **together** | " + " | ".join(f"**{number:,}**" for number in total) + " |")
+    lines.append("| **together** | | " + " | ".join(f"**{number:,}**" for number in total) + " |")
     where = f"Commit `{str(counts['git']['commit'])[:12]}`, seed {counts['seed']}, {counts['seconds']} seconds, "
     where += f"Python {counts['python']}, PyTorch {counts['torch']}."
     before, rest = text.split(BEGIN)
