@@ -14,7 +14,7 @@ STEP = $(BIN)/python -P -m fsft.book --profile "$(PROFILE)" --data-dir "$(DATA)"
 EXECUTED := _build/executed/$(PROFILE)
 CLUSTER := .venv-cluster
 
-.PHONY: help venv lint format test test-lowest test-colab test-cluster book executed check-book lab bench gpu gpu-tree verify lock clean FORCE
+.PHONY: help venv lint format test test-lowest test-colab test-cluster book executed check-book lab bench torture gpu gpu-tree verify lock clean FORCE
 
 help:
 	@echo "make test                     environment, then the tests"
@@ -27,6 +27,7 @@ help:
 	@echo "make lab                      JupyterLab on the notebooks"
 	@echo "make lint format              ruff, mypy, zizmor"
 	@echo "make bench DEVICE=cpu|cuda    the benchmarks"
+	@echo "make torture                  random kills, damages, races and bad input; the counts and their page"
 	@echo "make gpu BUDGET=900 OUT=out   GPU tests, measurements, then the paper's next runs, in so many seconds"
 	@echo "make gpu-tree                 the tree for a machine without git, in _build/fsft-tree.tar.gz"
 	@echo "make verify                   check every file in results/"
@@ -105,6 +106,10 @@ lab: $(READY)
 bench: $(READY)
 	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py --device $(or $(DEVICE),cpu) \
 		$(if $(filter cuda%,$(DEVICE)),--seconds 65) || exit 1; done
+
+# What the package withstands: a few minutes of random kills, damages, races and bad input; writes the counts and the page.
+torture: $(READY)
+	$(BIN)/python benchmarks/torture.py
 
 # Needs no environment of its own: any Python with the base dependencies will do, such as Colab's.
 gpu:

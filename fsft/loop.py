@@ -26,7 +26,7 @@ from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
 from fsft.recipe import Recipe
-from fsft.runtime.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint, weights_digest
+from fsft.runtime.checkpoint import checkpoints, content_of, load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.runtime.devices import make_deterministic
 from fsft.runtime.graphs import Recorder, own_stream
 from fsft.runtime.progress import ProgressReport
@@ -296,17 +296,20 @@ class Loop:
         saved = load_newest_checkpoint(folder)
         if saved is None:
             return
+        with content_of(folder):
+            begun = {key: saved["identity"].get(key) for key in self.identity}
         for key, value in self.identity.items():
-            if saved["identity"].get(key) != value:
+            if begun[key] != value:
                 raise ValueError(
-                    f"{folder} was begun with {key} {saved['identity'].get(key)!r}, this call has {value!r}: "
+                    f"{folder} was begun with {key} {begun[key]!r}, this call has {value!r}: "
                     "use the same again, or another --runs-dir"
                 )
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self._point_optimizer_to_rates()
-        self.state = State(**saved["state"])
-        self.state.loss_sum = self.state.loss_sum.to(self.device)
+        with content_of(folder):
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self._point_optimizer_to_rates()
+            self.state = State(**saved["state"])
+            self.state.loss_sum = self.state.loss_sum.to(self.device)
 
     def result(self) -> dict[str, Any]:
         """What the result file says, see :mod:`fsft.runtime.schema`."""

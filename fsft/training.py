@@ -153,12 +153,11 @@ def _run(
     identity |= {"eval_every": recipe.eval_every, "train_sha256": train_set.sha256, "test_sha256": test_set.sha256}
     with contextlib.ExitStack() as stack:
         stack.enter_context(run_lock(folder, result_path))
-        loop = Loop(recipe, identity, train_set, test_set, device, max_steps, workers, together)
         if result_path is not None and result_path.exists():  # another process was first
             return load_run(result_path, folder, device)
+        loop = Loop(recipe, identity, train_set, test_set, device, max_steps, workers, together)
         if folder is not None:
-            with content_of(folder):
-                loop.resume(folder)
+            loop.resume(folder)
         report = stack.enter_context(
             ProgressReport(progress, stem, recipe.epochs, loop.steps_per_epoch, estimate=max_steps is None)
         )

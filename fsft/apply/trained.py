@@ -89,6 +89,8 @@ def load(path: str | Path, *, device: str | torch.device | None = None, data_dir
             raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
         statistics = [values.tolist() for values in train_set.statistics]
     with content_of(path):
+        if not all(isinstance(name, str) for name in classes):
+            raise TypeError(f"classes without names: {classes}")
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
     assert isinstance(model, PlainNet | JointNet)
     return Trained(model, recipe, classes, saved.get("input_size", 32), (mean, std))

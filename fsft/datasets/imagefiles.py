@@ -10,14 +10,13 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 from torchvision.transforms.functional import center_crop, resize
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from fsft.datasets.cache import cached
 from fsft.datasets.reading import folder_entries, problem, read_image, stamp
@@ -118,14 +117,11 @@ def decode(paths: Sequence[Path], read: Callable[[Path], Image.Image], size: int
     def put(index: int) -> None:
         images[index] = np.asarray(read(paths[index]))
 
-    headless = os.environ.get("FSFT_HEADLESS") == "1" or None
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        done = pool.map(put, range(count))
-        bar = tqdm(done, total=count, desc=f"decoding {where}", unit=" images", disable=headless, leave=False)
-        if bar.disable:
-            print(f"decoding {count:,} images of {where} (once; then they are cached)", file=sys.stderr)
-        for _ in bar:
-            pass
+    headless = os.environ.get("FSFT_HEADLESS") == "1" or not sys.stderr.isatty()
+    if headless:
+        print(f"decoding {count:,} images of {where} (once; then they are cached)", file=sys.stderr)
+    at_once, title = min(8, os.cpu_count() or 1), f"decoding {where}"
+    thread_map(put, range(count), max_workers=at_once, desc=title, unit=" images", disable=headless, leave=False)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
