@@ -184,7 +184,7 @@ def test_the_wheel_is_small_and_has_all_modules_and_results(wheels):
     files = [path for path in (ROOT / "fsft").rglob("*.py")]
     expected = {str(path.relative_to(ROOT)) for path in files}
     for folder in ("results", "benchmarks/results"):
-        expected |= {f"fsft/shipped/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.json")}
+        expected |= {f"fsft/shipped/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.*")}
     assert names == expected
 
 
