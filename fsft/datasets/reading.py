@@ -66,7 +66,7 @@ def open_file(path: Path, fix: str, limit: int = LIST_BYTES) -> io.BufferedReade
     try:
         file = open_regular(path)
     except OSError as error:
-        raise _unreadable(path, expected, error, fix) from None
+        raise _unreadable(path, "a file", error, fix) from None
     if (size := os.fstat(file.fileno()).st_size) <= limit:
         return file
     file.close()
