@@ -15,8 +15,9 @@ from fsft.masks import quadrant_masks
 
 _STYLE = (
     ".fsft-steps{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:0 1rem}"
-    ".fsft-steps>li{flex:1 1 9rem;break-inside:avoid}.fsft-steps>li.wide{flex:3 1 18rem}"
-    ".fsft-steps svg{display:block;width:100%;max-width:7rem;height:auto}"
+    ".fsft-steps>li{flex:1 1 8rem;break-inside:avoid}.fsft-steps>li.views{flex:3 1 18rem}"
+    ".fsft-steps>li.labels{flex:1 1 100%}.fsft-steps p{margin-bottom:.5rem}"
+    ".fsft-steps svg{display:block;width:100%;max-width:5rem;height:auto}"
     ".fsft-steps div{display:flex;gap:.5rem}.fsft-steps figure{margin:0;padding:0;flex:1 1 0;text-align:center}"
     ".fsft-steps li figure figcaption{font-size:.85em;padding:0;margin:.2rem 0;color:inherit;white-space:nowrap}"
 )
@@ -37,11 +38,11 @@ def method_steps(label: int = 3) -> str:
         f'<style>{_STYLE}</style>\n<ol class="fsft-steps">\n'
         f"<li>{_grid(image, f'image of a {label}')}<p><b>1.</b> An image of class y = {label}.</p></li>\n"
         f"<li>{_grid(features, 'feature map')}<p><b>2.</b> A network makes a feature map of it, once.</p></li>\n"
-        f'<li class="wide"><div>{views}</div><p><b>3.</b> {count} masked views of the map: the whole map, and one '
+        f'<li class="views"><div>{views}</div><p><b>3.</b> {count} masked views of the map: the whole map, and one '
         "without each quadrant. View j has the joint label (y, j).</p></li>\n"
-        f"<li><p><b>4.</b> A classifier with {count} outputs for each class learns to name both: class and missing "
-        f"quadrant. Output {count}y + j is the joint label; here {count * label} to {count * label + count - 1}.</p>"
-        "<p>To predict, use the whole map alone, or average all views.</p></li>\n</ol>\n"
+        f'<li class="labels"><p><b>4.</b> A classifier with {count} outputs for each class learns to name both: class and missing '
+        f"quadrant. Output {count}y + j is the joint label; here {count * label} to {count * label + count - 1}. "
+        "To predict, use the whole map alone, or average all views.</p></li>\n</ol>\n"
     )
 
 

@@ -154,6 +154,13 @@ def test_a_page_loads_whole_and_is_accessible(visit, name, width):
         assert found == [], theme
 
 
+def test_the_first_screen_has_the_method_and_the_answer(visit):
+    page, _ = visit("book/index")
+    answer = page.get_by_text("Does FSFT raise accuracy, and when?").bounding_box()
+    assert answer["y"] + 100 < 900  # the question, and three lines of the answer
+    assert page.locator(".fsft-steps").bounding_box()["y"] < answer["y"]
+
+
 def test_the_search_finds_a_word_offline(visit):
     page, faults = visit("search")
     page.goto(page.url + "?q=masks")
