@@ -292,10 +292,10 @@ def _expect(condition: bool, expected: str, found: str, quote: bool = True) -> N
 
 
 def _blocks_per_stage(depth: int, step: int, extra: int, what: str) -> int:
-    """n of a network with ``step * n + extra`` layers; ValueError where there is none."""
+    """n of a network with ``step * n + extra`` layers, at most 2,000 or so; ValueError where there is none."""
     blocks, rest = divmod(depth - extra, step)
-    if rest or blocks < 1:
-        below = max(1, blocks) * step + extra
+    if rest or not 1 <= blocks <= 2000 // step:
+        below = min(max(1, blocks), 2000 // step - 1) * step + extra
         nearest = f"the nearest are {below} and {below + step}"
         raise ValueError(f"expected a depth of {step}n + {extra} for {what}, found {depth}; {nearest}")
     return blocks
