@@ -40,9 +40,9 @@ def method_steps(label: int = 3) -> str:
         f"<li>{_grid(features, 'feature map')}<p><b>2.</b> A network makes a feature map of it, once.</p></li>\n"
         f'<li class="views"><div>{views}</div><p><b>3.</b> {count} masked views of the map: the whole map, and one '
         "without each quadrant. View j has the joint label (y, j).</p></li>\n"
-        f'<li class="labels"><p><b>4.</b> A classifier with {count} outputs for each class learns to name both: class and '
-        f"missing quadrant. Output {count}y + j is the joint label; here {count * label} to {count * label + count - 1}. "
-        "To predict, use the whole map alone, or average all views.</p></li>\n</ol>\n"
+        f'<li class="labels"><p><b>4.</b> A classifier with {count} outputs for each class learns to name both: class '
+        f"and missing quadrant. Output {count}y + j is the joint label; here {count * label} to "
+        f"{count * label + count - 1}. To predict, use the whole map alone, or average all views.</p></li>\n</ol>\n"
     )
 
 
