@@ -110,7 +110,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    """Ours, without what `make test` tells the makes below it."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return {**outer, "PYTHONPATH": str(ROOT)}
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
