@@ -16,7 +16,7 @@ def nothing_is_cut():
     yield
     for fig in map(plt.figure, plt.get_fignums()):
         fig.canvas.draw()
-        # Half a tenth of an inch is within the padding around the picture; older matplotlibs need it.
+        # A twentieth of an inch more, for the oldest matplotlib that is allowed sets its letters a little wider.
         drawn, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
         assert min(drawn.x0, drawn.y0) > -0.05 and drawn.x1 < width + 0.05 and drawn.y1 < height + 0.05, (
             f"{drawn.extents} inches, in a figure of {width} by {height}: "
