@@ -44,6 +44,7 @@ from fsft.catalog import profile_recipe, recipes
 from fsft.cli.main import main as command
 from fsft.datasets.registry import DataError, load_dataset
 from fsft.datasets.sets import ImageSet, image_set
+from fsft.evidence.answers import between
 from fsft.evidence.verify import verify
 from fsft.recipe import Recipe
 from fsft.runtime import files
@@ -651,8 +652,7 @@ def page(counts: dict[str, Any], text: str) -> str:
     lines.append("| **together** | | " + " | ".join(f"**{number:,}**" for number in total) + " |")
     where = f"Commit `{str(counts['git']['commit'])[:12]}`, seed {counts['seed']}, {counts['seconds']} seconds, "
     where += f"Python {counts['python']}, PyTorch {counts['torch']}."
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{where}\n\n{END}" + rest.split(END)[1]
+    return between(text, BEGIN, "\n".join(lines) + f"\n\n{where}", END)
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ import torch
 
 from fsft.catalog import profile_recipe
 from fsft.datasets.sets import image_set
+from fsft.training import train
 
 CLASSES = ("red", "green", "blue", "gray")
 
@@ -27,6 +28,13 @@ def data(train_images=64):
 def recipe(method="fsft", **changes):
     settings = {"model": "resnet8", "block": "basic", "epochs": 3, "batch_size": 16, "lr": 0.05}
     return profile_recipe("paper", method).reduced(name=f"tiny/{method}", **{**settings, **changes})
+
+
+def finished(folder, data):
+    """A finished run of one epoch on these sets: recipe, data, and the folders of runs and results."""
+    places = {"runs_dir": folder / "runs", "results_dir": folder / "results"}
+    train(recipe("fsft", epochs=1), 0, data=data, progress="none", **places)
+    return recipe("fsft", epochs=1), data, places
 
 
 def comparable(result):

@@ -26,7 +26,7 @@ from fsft.cli.ledger import (
     did_you_mean,
     list_runs,
     matching,
-)  # fmt: skip
+)
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.cli.predict import add_predict
 from fsft.recipe import Recipe

@@ -158,13 +158,18 @@ def pages(root: Path) -> dict[Path, str]:
     found = answers(load_results(root / "results"), load_map_scores(root / "results"))
     written = {}
     for name, folder in PAGES.items():
-        before, rest = (root / name).read_text(encoding="utf-8").split(BEGIN)
         lines = [
             f"- **{one.question}** {one.text} [{one.heading}]({folder}{one.link.replace('.html', '.ipynb')})"
             for one in found
         ]
-        written[root / name] = f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}" + rest.split(END)[1]
+        written[root / name] = between((root / name).read_text(encoding="utf-8"), BEGIN, "\n".join(lines), END)
     return written
+
+
+def between(page: str, begin: str, text: str, end: str) -> str:
+    """The page with another text between its two marks."""
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
 
 
 if __name__ == "__main__":

@@ -11,24 +11,18 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from fsft import augment
-from fsft.datasets.stream import as_shown
-from fsft.evaluation import predict_all
-from fsft.framework import PlainNet
-from fsft.maps.cam import class_maps
-from fsft.maps.localize import finished
-from fsft.maps.scorefile import lines
+from fsft.maps.scorefile import check_run, sealed
 from fsft.recipe import Recipe
-from fsft.runtime.devices import resolve_device
 from fsft.runtime.files import writable_folder, write_atomically
-from fsft.runtime.provenance import environment
-from fsft.runtime.record import canonical_digest, check_digest, check_name, find_results, parse
+from fsft.runtime.record import check_digest, check_name, find_results, parse
+
+if TYPE_CHECKING:
+    import torch
 
 FOLDER = "galleries"
 SAME = ("recipe_name", "slug", "seed", "weights_sha256")  # as in the run's result
@@ -54,6 +48,18 @@ def write_gallery(
         FileNotFoundError, ImportError: as :func:`fsft.maps.localize.localize`.
         ValueError: the test set is not the run's, or has fewer images.
     """
+    # Here, and not above: who reads or checks galleries needs no PyTorch.
+    import torch
+
+    from fsft import augment
+    from fsft.datasets.stream import as_shown
+    from fsft.evaluation import predict_all
+    from fsft.framework import PlainNet
+    from fsft.maps.cam import class_maps
+    from fsft.maps.localize import finished
+    from fsft.runtime.devices import resolve_device
+    from fsft.runtime.provenance import environment
+
     device = resolve_device(device)
     run, train_set, test_set = finished(recipe, seed, data_dir, runs_dir, results_dir, device)
     if not 1 <= images <= len(test_set):
@@ -87,7 +93,7 @@ def write_gallery(
     path = Path(results_dir) / FOLDER / f"{recipe.run_name(seed)}.json"
     writable_folder(path.parent)
     write_atomically(path.with_suffix(".webp"), sheet.getvalue())
-    write_atomically(path, f"{{\n{lines(content | {'digest': canonical_digest(content)})}\n}}\n".encode())
+    write_atomically(path, sealed(content))
     return path
 
 
@@ -115,26 +121,16 @@ def load_galleries(results_dir: str | Path | None = None) -> dict[str, dict[str,
 
 def check_galleries(results_dir: Path, ledger: Sequence[Mapping[str, Any]]) -> list[str]:
     """Problems of a folder's galleries as sentences: altered files, and those that belong to no run of the ledger."""
-    runs = {result["file"]: result for result in ledger}
     problems = []
     for path in sorted((results_dir / FOLDER).glob("*.json")):
         try:
             content = parse(path)
-            found = [*_problems(path, content), *_check_run(content, runs.get(path.name))]
+            claims = {field: content[field] for field in SAME} | {"data.test_sha256": content["test_sha256"]}
+            found = [*_problems(path, content), *check_run(path, claims, ledger)]
         except (KeyError, ValueError) as error:
             found = [f"expected a gallery, found {type(error).__name__}: {error}"]
         problems += [f"{FOLDER}/{path.name}: {problem}" for problem in found]
     return problems
-
-
-def _check_run(content: Mapping[str, Any], result: Mapping[str, Any] | None) -> Iterator[str]:
-    if result is None:
-        yield "expected the run's result beside the folder, found no sound one"
-    elif [content[field] for field in (*SAME, "test_sha256")] != [
-        *(result[field] for field in SAME),
-        result["data"]["test_sha256"],
-    ]:
-        yield f"fields {', '.join(SAME)}, test_sha256: expected those of the run's result, found others"
 
 
 def _problems(path: Path, content: Mapping[str, Any]) -> Iterator[str]:

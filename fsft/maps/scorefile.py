@@ -31,8 +31,7 @@ def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
     problems = _problems(path, plain)
     if problems:
         raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}")
-    plain["digest"] = canonical_digest(plain)
-    write_atomically(path, f"{{\n{lines(plain)}\n}}\n".encode())
+    write_atomically(path, sealed(plain))
 
 
 def percent(scores: np.ndarray) -> list[int]:
@@ -69,18 +68,21 @@ def check_map_scores(path: Path, ledger: Sequence[Mapping[str, Any]]) -> list[st
         return [f"{FOLDER}/{error}"]
     problems = _problems(path, content)
     if not problems:
-        problems = [*check_digest(content), *_check_run(path, content, ledger)]
+        claims = {field: content[field] for field in ("recipe_name", "weights_sha256")}
+        claims |= {f"data.{field}": content["data"].get(field) for field in _OF_DATA}
+        problems = [*check_digest(content), *check_run(path, claims, ledger)]
     return [f"{FOLDER}/{path.name}: {problem}" for problem in problems]
 
 
-def _check_run(path: Path, content: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def check_run(path: Path, claims: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What a file beside the results claims of its run, by the result's field, and the result does not say."""
     result = next((result for result in ledger if result["file"] == path.name), None)
     if result is None:
         yield f"expected the run's result beside the folder, found no sound {path.name}"
         return
-    pairs = [(field, result[field], content[field]) for field in ("recipe_name", "weights_sha256")]
-    data = [(f"data.{field}", result["data"][field], content["data"].get(field)) for field in _OF_DATA]
-    for field, expected, found in pairs + data:
+    for field, found in claims.items():
+        group, _, name = field.rpartition(".")
+        expected = (result[group] if group else result)[name]
         if found != expected:
             yield f"field {field}: expected {expected} as in the run's result, found {found}"
 
@@ -110,8 +112,13 @@ _FIELDS: dict[str, Rule] = {
 }
 
 
-def lines(content: Mapping[str, Any]) -> str:
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """The file's bytes: the content and its digest, a member a line."""
+    return f"{{\n{_lines({**content, 'digest': canonical_digest(content)})}\n}}\n".encode()
+
+
+def _lines(content: Mapping[str, Any]) -> str:
     """The members of a JSON object, one a line; those of ``scores`` have a line each, too."""
     write = partial(json.dumps, separators=(",", ":"), allow_nan=False)
-    texts = {key: f"{{\n{lines(value)}\n}}" if key == "scores" else write(value) for key, value in content.items()}
+    texts = {key: f"{{\n{_lines(value)}\n}}" if key == "scores" else write(value) for key, value in content.items()}
     return ",\n".join(f" {json.dumps(key)}: {text}" for key, text in texts.items())

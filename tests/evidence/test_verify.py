@@ -1,5 +1,6 @@
 import copy
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,8 @@ def test_an_edited_probe_is_noticed(tmp_path: Path) -> None:
 
 def test_the_committed_results_contradict_nothing() -> None:
     assert verify(Path(__file__).resolve().parents[2] / "results") == []
+
+
+def test_checking_results_loads_no_pytorch_before_a_network_is_counted():
+    asked = "import sys, fsft.evidence.verify; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-P", "-c", asked], check=False).returncode == 0

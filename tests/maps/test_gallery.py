@@ -20,11 +20,7 @@ pytest.importorskip("pytorch_grad_cam")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    recipe, data = tiny.recipe("fsft", epochs=1), tiny.data()
-    places = {"runs_dir": folder / "runs", "results_dir": folder / "results"}
-    fsft.train(recipe, 0, data=data, progress="none", **places)
-    return recipe, data, places
+    return tiny.finished(tmp_path_factory.mktemp("run"), tiny.data())
 
 
 @pytest.fixture

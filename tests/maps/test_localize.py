@@ -30,12 +30,7 @@ def boxed(images):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A finished run on images with boxes, its folders, and its recipe under a name that the command line knows."""
-    folder = tmp_path_factory.mktemp("run")
-    recipe = tiny.recipe("fsft", epochs=1)
-    data = tuple(boxed(images) for images in tiny.data())
-    places = {"runs_dir": folder / "runs", "results_dir": folder / "results"}
-    fsft.training.train(recipe, 0, data=data, progress="none", **places)
-    return recipe, data, places
+    return tiny.finished(tmp_path_factory.mktemp("run"), tuple(boxed(images) for images in tiny.data()))
 
 
 @pytest.fixture
