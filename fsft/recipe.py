@@ -190,11 +190,11 @@ def expect(condition: bool, field: str, expected: str, found: object) -> None:
 def _table1() -> dict[str, Recipe]:
     """Table 1, and the networks whose block the paper leaves open with the other one.
 
-    ResNet-164 has bottlenecks everywhere in the literature, WRN-28-10 has basic blocks by definition.
+    All three depths fit both, as 6n + 2 and as 9n + 2. WRN-28-10 has basic blocks by definition.
     """
     networks = {name: (name, "bottleneck", "B") for name in ("resnet56", "resnet110", "resnet164")}
     networks |= {"wrn28-10": ("wrn28-10", "basic", "B"), "pyramidnet": ("pyramidnet110-270", "basic", "A")}
-    variants = {"resnet56": "basic", "resnet110": "basic", "pyramidnet": "bottleneck"}
+    variants = {"resnet56": "basic", "resnet110": "basic", "resnet164": "basic", "pyramidnet": "bottleneck"}
     table = {}
     for key, (model, block, shortcut) in networks.items():
         for method in TABLE1_METHODS:

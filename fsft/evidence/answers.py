@@ -121,7 +121,7 @@ def cost() -> str:
 
 def pretext(ledger: Ledger) -> str:
     """From probes of trained networks."""
-    named = [quadrants_named(probe["recognition"]["blank"]) for probe in ledger.probes]
+    named = [quadrants_named(run.probe["recognition"]["blank"]) for run in ledger if "recognition" in run.probe]
     if not named:
         return "Not known: no network has been probed."
     return (

@@ -5,6 +5,7 @@ with the runs that had the same budget (equal recipes but for the method), and i
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,7 +28,7 @@ METHOD_FIELDS = ("method", "beta", "head_lr_scale", "masks", "temperature")
 @dataclass(frozen=True)
 class Quantity:
     """What to read off the runs of a recipe: the accuracy in an inference mode, that on training images ("training
-    accuracy", evaluated without augmentation; older runs have none), or another quantity of `paper.Cell`.
+    accuracy", evaluated without augmentation; older runs have none), a quantity of `paper.Cell`, or one of `PROBED`.
 
     Overheads and relative gains are percentages of `reference`, the baseline. `printed` is the paper's number.
     """
@@ -68,7 +69,19 @@ class Quantity:
         return self.kind == "relative gain" or ways[0] == ways[1]
 
 
+# What probes of a network's weights tell, in percent, with the field of a probe that it is read off: the accuracy of
+# another classifier on its features, the share of its accuracy that is kept, or the share of the loss.
+PROBED: dict[str, tuple[str, Callable[[Mapping[str, float]], float]]] = {
+    "refitted": ("features", lambda right: right["linear"]),
+    "image without a quadrant": ("features", lambda right: 100 * right["image without a quadrant"] / right["as it is"]),
+    "pretext task": ("loss", lambda parts: 100 * parts["mask"] / (parts["mask"] + parts["class"])),
+}
+
+
 def _value(run: Run, kind: str, mode: str, epoch: str) -> float | None:
+    if kind in PROBED:
+        field, read = PROBED[kind]
+        return read(run.probe[field]) if field in run.probe else None
     if kind.startswith("memory"):  # on a CPU, the process's memory says little about the method
         return run.raw["peak_memory_mib"] if run.device.get("type") == "cuda" else None
     if kind.startswith("time"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Run:
     """A finished run as its result file has it; `raw` is the whole of it, for what is rarely asked.
 
     `last` has the test accuracies in percent after the last epoch by inference mode, `best` those of the best epoch as
-    {"epoch", "accuracy"}, `distance` the recipe's fields that differ from the paper's.
+    {"epoch", "accuracy"}, `distance` the recipe's fields that differ from the paper's. `probe` is what its weights were
+    asked, see `fsft.evidence.probes`; empty where nobody asked.
     """
 
     file: str
@@ -39,6 +40,7 @@ class Run:
     device: Mapping[str, Any]
     seconds: float
     raw: Result = field(repr=False)
+    probe: Probe = field(repr=False, default_factory=dict)
 
     @classmethod
     def of(cls, result: Result, file: str) -> Run:
@@ -58,14 +60,15 @@ class Ledger:
     """
 
     def __init__(self, runs: Iterable[Run] = (), probes: Iterable[Probe] = ()) -> None:
-        given = list(runs)
+        self.probes = tuple(probes)
+        probed = {str(probe["run"]): probe for probe in self.probes}
+        given = [replace(run, probe=probed.get(run.file, {})) for run in runs]
         by_age = sorted(given, key=lambda run: str(run.raw["finished"]))  # ISO 8601 in UTC
         newest = {(run.digest, run.seed): run for run in by_age}
         self.all = tuple(run for run in given if newest[run.digest, run.seed] is run)
         self.by_digest: defaultdict[str, list[Run]] = defaultdict(list)
         for run in sorted(self.all, key=lambda run: run.seed):
             self.by_digest[run.digest].append(run)
-        self.probes = tuple(probes)
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self.all)

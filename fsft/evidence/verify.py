@@ -250,10 +250,15 @@ def _check_probes(folder: Path, sound: list[Result]) -> Iterator[str]:
             yield f"{name}: expected a sound run {run} in {folder.name}/"
         elif weights[run] != probe.get("weights_sha256"):
             yield f"{name}: field weights_sha256: is not that of {run}"
-        recognition = probe.get("recognition")
+        recognition = probe.get("recognition", {})
         for images, table in recognition.items() if isinstance(recognition, Mapping) else [("", recognition)]:
             if not _are_shares(table):
                 yield f"{name}: field recognition.{images}: expected rows of percentages that add up to 100"
+        for field, limit in (("features", 100), ("loss", math.inf)):
+            values = probe.get(field, {})
+            numbers = values.values() if isinstance(values, Mapping) else [values]
+            if not all(type(value) in (int, float) and 0 <= value <= limit for value in numbers):
+                yield f"{name}: field {field}: expected numbers from 0 to {limit:g}, found {values}"
 
 
 def _are_shares(table: Any) -> bool:

@@ -46,7 +46,7 @@ def test_every_comparison_is_between_recipes_that_exist_under_a_name() -> None:
 
 def test_the_two_sides_differ_in_the_method_alone() -> None:
     for finding in findings.values():
-        for one in (one for one in contrasts(finding) if len(one.plus) == 1):
+        for one in (one for one in contrasts(finding) if len(one.plus) == len(one.minus) == 1):
             a, b = (side.recipe.as_dict() for side in (*one.plus, *one.minus))
             different = {key for key, value in a.items() if value != b[key]}
             assert different <= {"name", "origin", "method", "head_lr_scale", "beta", "masks"}
@@ -92,7 +92,9 @@ def test_a_finding_about_weights_is_judged_by_its_probe() -> None:
     judged = judge(finding, ledger)
     assert (judged.verdict, judged.strength) == ("seen", "1 of 1 comparison run, one network each")
     assert [one.file for one in judged.runs] == [name] and judged.found[0].gain == 75.0
-    twice = judge(finding, ledger_of(run, probes=(probe, probe)))  # no spread: it could not be otherwise
+    other = fake_result("cpu/resnet20/fsft", seed=1, si=40.0)
+    probes = probe, probe | {"run": f"{run['slug']}-seed1.json"}
+    twice = judge(finding, ledger_of(run, other, probes=probes))  # no spread: it could not be otherwise
     assert twice.verdict == "derived" and twice.strength.endswith("2 networks each, no spread: a derivation")
     assert judge(findings["padding-needed"], ledger).verdict == "seen"
     unable = ledger_of(run, probes=({"run": name, "recognition": {"blank": none, "blank, no border": every}},))
