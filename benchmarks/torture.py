@@ -585,6 +585,65 @@ def killed_sweep(trial: Trial) -> None:
     expect("Traceback" not in said.read_text() + logs, "traceback", logs[-1000:])
 
 
+def two_processes(trial: Trial) -> None:
+    """Two processes that share nothing but the seed end in the same bits."""
+    seed = str(trial.random.randrange(1, 10**6))
+    line = ["-m", "fsft", "train", "cpu/resnet20/fsft", "--seed", seed, "--device", "cpu", "--progress", "none"]
+    line += "--model resnet8 --epochs 1 --batch-size 16 --dataset photodigits --dataset-options size=60".split()
+    ends, said = [], trial.folder / "said.txt"
+    for name in ("one", "other"):
+        folders = ["--runs-dir", str(trial.folder / name / "runs"), "--results-dir", str(trial.folder / name)]
+        with open(said, "a") as file:
+            status = module(*line, *folders, stdout=file, stderr=file).wait(PATIENCE)
+        expect(status == 0, "lost", f"status {status}: {said.read_text()[-1000:]}")
+        ends += [outcome(path) for path in (trial.folder / name).glob("*.json")]
+    expect(len(ends) == 2 and ends[0] == ends[1], "lost", f"seed {seed}: other weights or accuracies")
+
+
+ACTIVE = (
+    *("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)></svg>", "<base href=//x>"),
+    *("<iframe src=//x></iframe>", "<object data=x></object>", "<embed src=x>", "<form action=x></form>"),
+    *("<a href=javascript:alert(1)>x</a>", "<a href=data:text/html,x>x</a>", "<style>@import '//x'</style>"),
+    *("<td onclick=alert(1)>x</td>", "<p style=background:url(//x)>x</p>", "<meta http-equiv=refresh content=0>"),
+)
+
+
+def hostile_output(trial: Trial) -> None:
+    """What runs or fetches something when it is shown, somewhere in a table as ours: it must not reach a page."""
+    from nbformat.v4 import new_output
+
+    from fsft.book import BookError
+    from fsft.book.publishing import clean_outputs
+
+    inside = trial.random.choice(ACTIVE)
+    inside = "".join(trial.random.choice([letter, letter.upper()]) for letter in inside)
+    for tag in trial.random.choices(["td", "tr", "tbody", "table", "div", "em"], k=trial.random.randrange(4)):
+        inside = f"<{tag}>{trial.random.choice(['', 'text', '&lt;', '<!--'])}{inside}</{tag}>"
+    html = f'<div class="fsft-table">{inside}</div>'
+    try:
+        clean_outputs([new_output("display_data", data={"text/html": html})], {})
+    except BookError:
+        return
+    raise Verdict("silent", f"{html} is published")
+
+
+def hostile_parameter(trial: Trial) -> None:
+    """A folder of data with any name reaches a notebook as that name, and nothing in it is executed."""
+    import ast
+
+    from nbformat.v4 import new_code_cell, new_notebook
+    from papermill.parameterize import parameterize_notebook
+
+    parts = ['"', "'", '"""', "\\", "\n", "\r", ";", "#", "{", "}", "$(x)", "`x`", "\x00", "\u2028", "é", "import os", "nan"]
+    value = "".join(trial.random.choices(parts, k=trial.random.randint(1, 9)))
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}, "papermill": {}}
+    cell = new_code_cell('profile = "quick"\ndata_dir = "data"', metadata={"tags": ["parameters"]})
+    made = parameterize_notebook(new_notebook(cells=[cell], metadata=kernel), {"data_dir": value})
+    (injected,) = (cell for cell in made.cells if "injected-parameters" in cell.metadata.tags)
+    (only,) = ast.parse(injected.source).body
+    expect(isinstance(only, ast.Assign) and ast.literal_eval(only.value) == value, "silent", injected.source)
+
+
 KINDS: dict[str, tuple[str, Callable[[Trial], None], int]] = {
     "killed": ("killed up to three times, at random moments of a training", killed, 16),
     "killed in a write": ("killed between two steps of a write", killed_in_a_write, 16),
@@ -602,6 +661,9 @@ KINDS: dict[str, tuple[str, Callable[[Trial], None], int]] = {
     "stopped while it starts": ("Ctrl-C while the command loads", stopped_while_it_starts, 8),
     "two starters": ("one run started twice at a time", two_starters, 16),
     "full disk": ("files that cannot grow beyond a random size", full_disk, 12),
+    "two processes": ("one seed in two fresh processes", two_processes, 10),
+    "hostile output": ("outputs of notebooks that would run or fetch something", hostile_output, 60),
+    "hostile parameter": ("folder names that are code, as parameters of notebooks", hostile_parameter, 60),
     "bad input": ("commands with wrong names, numbers, files and options", bad_input, len(BAD)),
 }
 
