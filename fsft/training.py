@@ -1,7 +1,5 @@
 """One call trains a recipe with one seed, keeps it safe on the way, and writes its result when it is done."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace

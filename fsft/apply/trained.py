@@ -1,7 +1,5 @@
 """A trained network together with all that its images need, for prediction."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

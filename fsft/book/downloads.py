@@ -3,8 +3,6 @@
 JupyterLab, VS Code, Colab and GitHub print MyST's roles and directives as they are written, so none may be left.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from pathlib import Path

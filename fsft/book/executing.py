@@ -1,7 +1,5 @@
 """Executes one notebook with papermill, in a kernel of its own, and writes the form that the book publishes."""
 
-from __future__ import annotations
-
 import getpass
 import hashlib
 import importlib.metadata

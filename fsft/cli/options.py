@@ -1,7 +1,5 @@
 """Command-line options that change a recipe, for ``fsft train`` (one value each) and ``fsft sweep`` (a list each)."""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import re

@@ -6,8 +6,6 @@ the guards from the content, the fingerprint of a data set from the other runs o
 weights. None of this stops somebody who trains another network; it finds slips, and numbers that were typed.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter, defaultdict

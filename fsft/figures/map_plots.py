@@ -4,8 +4,6 @@ A map is shown plain or over its image in grey. All maps of a figure share one s
 because a map stretched to its own maximum looks as strong as any other; the maximum of each is printed below it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

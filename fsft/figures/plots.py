@@ -9,8 +9,6 @@ never carries a meaning alone: every method has its own marker and line style to
 ground, also on the dark theme, because the inks are chosen for it.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

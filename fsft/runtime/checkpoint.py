@@ -1,7 +1,5 @@
 """Checkpoints that are whole or not there, that notice a flipped bit, and that never execute code when read."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Which device computes, in which precision, and that it computes the same bits every time."""
 
-from __future__ import annotations
-
 import os
 
 import torch

@@ -1,7 +1,5 @@
 """Files that survive a kill at any moment: atomic writes, and one lock per run; and where a checkout is."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

@@ -1,7 +1,5 @@
 """Where and with what a result was made."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import json

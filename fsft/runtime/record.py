@@ -5,8 +5,6 @@ hash of every field, which lets `fsft.evidence.verify` name what was altered. Ne
 recomputes them; for that there are the weights' hash, the commit, and the recipe.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
