@@ -12,7 +12,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsft.runtime.record import canonical_digest, find_results, parse
+from fsft.runtime.record import find_results, load_sound
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -71,15 +71,7 @@ def padding_probe(model: JointNet, size: int, statistics: tuple[Tensor, Tensor],
 
 def load_probes(directory: str | Path | None = None) -> list[Probe]:
     """The probes in `probes/` of a results folder, sorted by file name; ValueError names a file that was altered."""
-    return [read_probe(path) for path in sorted((find_results(directory) / FOLDER).glob("*.json"))]
-
-
-def read_probe(path: Path) -> Probe:
-    """One file; ValueError when it is no JSON object or was altered."""
-    probe = parse(path)
-    if probe.get("digest") != canonical_digest(probe):
-        raise ValueError(f"{FOLDER}/{path.name}: the digest does not belong to the content; restore it from git")
-    return probe
+    return list(load_sound(find_results(directory) / FOLDER))
 
 
 def quadrants_named(table: list[list[float]]) -> float:

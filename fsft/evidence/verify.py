@@ -10,18 +10,19 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from fsft.catalog import recipes
-from fsft.evidence import probes
-from fsft.evidence.probes import read_probe
-from fsft.maps.gallery import check_galleries
-from fsft.maps.scorefile import FOLDER, check_map_scores
+from fsft.evidence.probes import FOLDER as PROBES
+from fsft.maps.gallery import FOLDER as GALLERIES
+from fsft.maps.gallery import check_gallery
+from fsft.maps.scorefile import FOLDER as MAPS
+from fsft.maps.scorefile import check_map_scores
 from fsft.methods import METHODS
 from fsft.recipe import Recipe
-from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, parse
+from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, inspected, parse
 from fsft.runtime.schema import check_schema
 
 LARGEST = 2000  # layers or widening of a network that is built to count its parameters
@@ -49,10 +50,11 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
         if not broken:
             sound.append({**result, "file": path.name})
             problems += _check_weights(result, path, runs_dir)
-    for path in sorted((folder / FOLDER).glob("*.json")):
-        problems += check_map_scores(path, sound)
-    problems += check_galleries(folder, sound)
-    return [*problems, *(one for disagree in _disagreements(sound) for one in disagree), *_check_probes(folder, sound)]
+    problems += [one for disagree in _disagreements(sound) for one in disagree]
+    for beside, check in ((MAPS, check_map_scores), (GALLERIES, check_gallery), (PROBES, _check_probe)):
+        files = inspected(folder / beside, partial(check, ledger=sound))
+        problems += [one for _, found in files for one in found]
+    return problems
 
 
 def _tried(check: Callable[[Result], Iterable[str]], result: Result) -> list[str]:
@@ -234,24 +236,17 @@ def _disagreement(
     return problems
 
 
-def _check_probes(folder: Path, sound: list[Result]) -> Iterator[str]:
-    """Probes that are altered, that no network can give, or that belong to another network than that of their run."""
-    weights = {result["file"]: result["weights_sha256"] for result in sound}
-    for path in sorted((folder / probes.FOLDER).glob("*.json")):
-        try:
-            probe = read_probe(path)
-        except ValueError as error:
-            yield str(error)
-            continue
-        name, run = f"{probes.FOLDER}/{path.name}", probe.get("run")
-        if not isinstance(run, str) or run not in weights:
-            yield f"{name}: expected a sound run {run} in {folder.name}/"
-        elif weights[run] != probe.get("weights_sha256"):
-            yield f"{name}: field weights_sha256: is not that of {run}"
-        recognition = probe.get("recognition")
-        for images, table in recognition.items() if isinstance(recognition, Mapping) else [("", recognition)]:
-            if not _are_shares(table):
-                yield f"{name}: field recognition.{images}: expected rows of percentages that add up to 100"
+def _check_probe(path: Path, probe: Mapping[str, Any], ledger: list[Result]) -> Iterator[str]:
+    """What no network can give, or another network than that of the probe's run."""
+    run, recognition = probe.get("run"), probe.get("recognition")
+    weights = [result["weights_sha256"] for result in ledger if result["file"] == run]
+    if not weights:
+        yield f"expected a sound run {run} beside {path.parent.name}/"
+    elif weights != [probe.get("weights_sha256")]:
+        yield f"field weights_sha256: is not that of {run}"
+    for images, table in recognition.items() if isinstance(recognition, Mapping) else [("", recognition)]:
+        if not _are_shares(table):
+            yield f"field recognition.{images}: expected rows of percentages that add up to 100"
 
 
 def _are_shares(table: Any) -> bool:

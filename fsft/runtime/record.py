@@ -8,7 +8,7 @@ recomputes them; for that there are the weights' hash, the commit, and the recip
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from fsft.runtime.schema import check_schema
 GUARDS = ("digest", "checksums")
 _AGAIN = "restore it from a copy, such as git's, or make it again"
 Result = dict[str, Any]
-
-
+Check = Callable[[Path, Mapping[str, Any]], Iterable[str]]  # what is wrong with a file, as sentences
 SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # in an installed package: results/, benchmarks/results/
 
 
@@ -134,6 +133,26 @@ def leaves(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def checksums(result: Mapping[str, Any]) -> dict[str, str]:
     """The start of the SHA-256 of each of the `leaves`."""
     return {name: hashlib.sha256(canonical_json(value).encode()).hexdigest()[:8] for name, value in leaves(result)}
+
+
+def inspected(folder: Path, check: Check) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Each JSON file of a folder beside the results: its content, and what is wrong with it by digest and `check`."""
+    for path in sorted(folder.glob("*.json")):
+        content = {}
+        try:
+            content = parse(path)
+            found = [*check_digest(content), *check(path, content)]
+        except (LookupError, TypeError, ValueError) as error:
+            found = [f"expected a sound file, found {type(error).__name__}: {error}"]
+        yield content, [f"{folder.name}/{path.name}: {problem}" for problem in found]
+
+
+def load_sound(folder: Path, check: Check = lambda path, content: ()) -> Iterator[dict[str, Any]]:
+    """The contents of these files; ValueError, which names the file, for one with a problem."""
+    for content, problems in inspected(folder, check):
+        if problems:
+            raise ValueError(f"{problems[0]}; `fsft verify` lists all such problems")
+        yield content
 
 
 def check_name(path: Path, result: Mapping[str, Any]) -> list[str]:

@@ -239,8 +239,8 @@ def test_an_edited_probe_is_noticed(tmp_path: Path) -> None:
     path = with_probe(tmp_path)
     path.write_text(path.read_text().replace('"padding"', '"paddinh"'))
     (problem,) = verify(tmp_path)
-    assert "the digest does not belong" in problem
-    with pytest.raises(ValueError, match="restore it"):
+    assert "field digest: does not belong" in problem
+    with pytest.raises(ValueError, match="fsft verify"):
         load_results(tmp_path)
 
 
