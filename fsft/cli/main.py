@@ -67,19 +67,16 @@ def _exit_status(error: Exception) -> int | None:
     from fsft.runtime.checkpoint import DamagedFileError
     from fsft.runtime.files import FolderLockedError
 
-    if isinstance(error, DataError):
-        return BAD_DATA
-    if isinstance(error, FolderLockedError):
-        return IN_USE
     if isinstance(error, TrainingStoppedError):
         return SIGNALED + error.signal_number
-    if isinstance(error, TrainingDivergedError | DamagedFileError):
-        return FAILED
-    if isinstance(error, ValueError | FileNotFoundError):
-        return BAD_ARGUMENTS
-    if isinstance(error, OSError | ImportError | MemoryError):  # a folder that cannot be written, a missing package
-        return FAILED
-    return None
+    statuses = {  # the first that fits: some are kinds of those below them
+        DataError: BAD_DATA,
+        FolderLockedError: IN_USE,
+        TrainingDivergedError | DamagedFileError: FAILED,
+        ValueError | FileNotFoundError: BAD_ARGUMENTS,
+        OSError | ImportError | MemoryError: FAILED,  # a folder that cannot be written, a missing package
+    }
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), None)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -107,10 +104,8 @@ def _add_recipes(commands: Any) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    same = "The same command again goes on where the run was, or says that it is done."
-    command = commands.add_parser(
-        "train", help="train a recipe, or go on with it", description=f"Train a recipe. {same}"
-    )
+    about = "Train a recipe. The same command again goes on where the run was, or says that it is done."
+    command = commands.add_parser("train", help="train a recipe, or go on with it", description=about)
     add_run(command)
     add_device(command)
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
@@ -172,7 +167,7 @@ def _add_verify(commands: Any) -> None:
 def list_recipes(options: argparse.Namespace) -> int:
     if options.missing or options.json:
         return list_runs(options)
-    names = [name for pattern in options.pattern for name in matching(pattern)]
+    names = matching(options.pattern)
     width = max(map(len, names))
     for name in names:
         recipe = recipes[name]
@@ -235,11 +230,6 @@ def changed_recipe(options: argparse.Namespace) -> Recipe:
 
 
 def named_recipe(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
     if name not in recipes:
         raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}{did_you_mean(name)}")
     return recipes[name]
@@ -265,10 +255,10 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         raise ValueError("expected --together, or --jobs and --gpus, found both: --together runs in this process alone")
     if options.gpus and options.device:
         raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
-    names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
+    names = matching(options.pattern)
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
     folders = _chosen(options, "data_dir", "runs_dir", "results_dir")
-    jobs = make_jobs(names, parse_seeds(options.seeds), list(grid(options)), common, **folders)
+    jobs = make_jobs(names, parse_seeds(options.seeds), list(grid(options)), common, folders)
     for job in jobs:
         if job.state == "done":
             read_result(job.result)  # a damaged file is no result
