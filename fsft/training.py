@@ -230,10 +230,8 @@ def load_weights(path: Path, device: torch.device, digest: str | None = None) ->
     return network_of(load_state(path), path, device, digest)
 
 
-def network_of(
-    saved: dict[str, Any], path: Path, device: torch.device, expected_digest: str | None = None
-) -> nn.Module:
-    """The same of what :func:`fsft.runtime.checkpoint.load_state` has read from the file."""
+def network_of(saved: dict[str, Any], path: Path, device: torch.device, digest: str | None = None) -> nn.Module:
+    """The same from what ``load_state`` has read of the file."""
     with content_of(path):
         found = weights_digest(saved["model"])
         model = build(Recipe.from_dict(saved["recipe"]), len(saved["classes"]), saved.get("input_size", 32))
