@@ -27,6 +27,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+_PARTS = ("images", "labels", "masks", "boxes")  # of an ImageSet, one row an image
+
+
 class _Split(ABC):
     """What both kinds of set have: a name, a split, and labels int64 (n,) that are indices into ``classes``."""
 
@@ -110,7 +113,7 @@ class ImageSet(_Split):
         return channel_statistics(self.images)
 
     def select(self, rows: Tensor) -> ImageSet:
-        parts = {name: getattr(self, name) for name in ("images", "labels", "masks", "boxes")}
+        parts = {name: getattr(self, name) for name in _PARTS}
         return self.altered(**{name: None if part is None else part[rows] for name, part in parts.items()})
 
     def altered(self, **changes: Any) -> ImageSet:
@@ -276,11 +279,12 @@ def check_statistics(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
-    """About ``count`` images of a set, without a copy of those that are in memory."""
+    """At most ``count`` images of a set, without a copy of those that are in memory."""
     every = math.ceil(len(data) / count)
     if isinstance(data, FileSet):
         return data.select(torch.arange(0, len(data), every))
-    return replace(data, images=data.images[::every], labels=data.labels[::every], masks=None, boxes=None)
+    parts = {name: getattr(data, name) for name in _PARTS}
+    return replace(data, **{name: None if part is None else part[::every] for name, part in parts.items()})
 
 
 def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:

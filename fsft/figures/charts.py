@@ -45,8 +45,8 @@ def joint_row(joint: np.ndarray, mask: int, shown: Mapping[int, str]) -> Figure:
     joint = joint[:, list(shown)]
     fig, (above, below) = plt.subplots(2, 1, figsize=(plots.WIDTH, 4.8), sharex=True, height_ratios=[1.25, 1])
     high = 100 * float(joint.max())
-    above.imshow(100 * joint, cmap="Blues", vmin=0, vmax=high, aspect="auto")
-    plots.hide_axes(above, f"$P(y, j \\mid \\tilde f_{mask})$ in percent: all {columns} columns compete")
+    title = f"$P(y, j \\mid \\tilde f_{mask})$ in percent: all {columns} columns compete"
+    plots.picture(above, 100 * joint, title, cmap="Blues", vmin=0, vmax=high, aspect="auto")
     above.set_yticks(range(masks), [f"$j = {j}$" for j in range(masks)])
     _numbers(above, 100 * joint, high, least=1)
     _frame(above, mask, 0, width=count)
@@ -64,11 +64,9 @@ def votes(picture: np.ndarray, probabilities: np.ndarray, names: Sequence[str], 
     """
     rows, count = probabilities.shape
     fig, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH + 0.6, 3.6), width_ratios=[1, 2.6])
-    left.imshow(picture)
-    plots.hide_axes(left)
+    plots.picture(left, picture)
     percent = 100 * probabilities
-    right.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    plots.hide_axes(right)
+    plots.picture(right, percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     right.set_yticks(range(rows), names)
     right.set_xticks(range(count), classes, rotation=_rotation(classes))
     _numbers(right, percent, 100, least=1)
@@ -113,8 +111,7 @@ def examples(rows: Mapping[str, Sequence[tuple[np.ndarray, str]]], columns: int 
         for ax in line[len(pictures) :]:
             ax.axis("off")
         for ax, (picture, caption) in zip(line, pictures, strict=False):
-            ax.imshow(picture)
-            plots.hide_axes(ax)
+            plots.picture(ax, picture)
             ax.set_title(caption, fontsize=11)
         line[0].set_ylabel(label)
         if not pictures:
@@ -126,8 +123,7 @@ def confusions(tables: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure
     """Square tables of shares (M, M), rows the truth and columns the answer, side by side, in percent."""
     fig, axes = plt.subplots(1, len(tables), figsize=(plots.WIDTH, 6.4 / len(tables) + 1.2), sharey=True, squeeze=False)
     for ax, (title, shares) in zip(axes[0], tables.items(), strict=True):
-        ax.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
-        plots.hide_axes(ax, title)
+        plots.picture(ax, 100 * shares, title, cmap="Blues", vmin=0, vmax=100)
         ax.set_xticks(range(len(names)), names, rotation=90)
         ax.set_yticks(range(len(names)), names)
         ax.set_xlabel("answer")

@@ -12,6 +12,7 @@ ground, also on the dark theme, because the inks are chosen for it.
 import base64
 import html
 import io
+import itertools
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -225,6 +226,14 @@ def box(ax: Axes, x: float, y: float, text: str, size: tuple[float, float], colo
     ax.text(x, y, text, ha="center", va="center", fontsize=11, linespacing=1.2, zorder=3)
 
 
+def picture(ax: Axes, values: np.ndarray, title: str | None = None, **imshow: Any) -> None:
+    """An image or a table of values (H, W), (H, W, 3) or (3, H, W) in a frame; keyword arguments reach `imshow`."""
+    if values.ndim == 3 and values.shape[0] == 3 and values.shape[2] != 3:
+        values = values.transpose(1, 2, 0)
+    ax.imshow(values, **imshow)
+    hide_axes(ax, title)
+
+
 def hide_axes(ax: Axes, title: str | None = None) -> None:
     """Turn an axes into a picture frame: no ticks, no grid, a thin border, an optional title."""
     ax.set(xticks=[], yticks=[])
@@ -244,15 +253,13 @@ def image_rows(
     columns = max(len(row) for row in images)
     size = (WIDTH, len(images) * WIDTH / columns + (0.5 if titles else 0.1))
     fig, axes = plt.subplots(len(images), columns, squeeze=False, figsize=size)
-    for y, row in enumerate(images):
-        for ax in axes[y, len(row) :]:
-            ax.set_visible(False)
-        for x, picture in enumerate(map(np.asarray, row)):
-            ax = axes[y, x]
-            if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
-                picture = picture.transpose(1, 2, 0)
-            ax.imshow(picture, **imshow)
-            hide_axes(ax, titles[x] if y == 0 and x < len(titles) else None)
-            if x == 0 and y < len(row_labels):
-                ax.set_ylabel(row_labels[y])
+    for line, row, label in itertools.zip_longest(axes, images, row_labels[: len(images)]):
+        for ax, values in itertools.zip_longest(line, row):
+            if values is None:
+                ax.set_visible(False)
+            else:
+                picture(ax, np.asarray(values), **imshow)
+        line[0].set_ylabel(label or "")
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title)
     return fig

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.framework import JointNet, JointOutput, PlainNet, aggregated_logits, matching_logits, modes, predict
+from fsft.framework import JointNet, JointOutput, PlainNet, mode_scores, predict
 from fsft.masks import quadrant_masks
 
 # By method, the package's class. With global average pooling and a linear classifier, HiResCAM is CAM but for the
@@ -104,18 +104,7 @@ def class_scores(output: Tensor | JointOutput, mode: str | None = None) -> Tenso
     """
     if not isinstance(output, JointOutput):
         return output
-    if (mode := mode or "si") not in modes(output):
-        raise ValueError(f"expected a mode among {modes(output)}, which this network has, found {mode!r}")
-    if mode == "si":
-        return matching_logits(output.last)[:, 0]
-    if mode == "sd":
-        assert output.distilled is not None
-        return output.distilled
-    scores = aggregated_logits(output.last)
-    if mode in ("ag", "ag-logits"):
-        assert output.penultimate is not None
-        scores = (scores + aggregated_logits(output.penultimate)) / 2
-    return scores
+    return torch.stack(mode_scores(output, mode or "si")).mean(0)
 
 
 class ClassScores(nn.Module):
