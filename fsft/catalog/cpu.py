@@ -89,15 +89,15 @@ def _cpu_map() -> dict[str, Recipe]:
         for method in ("baseline", "fsft-x5", "fsft"):
             cell, name = cells[f"cpu/map/100x30/{method}"], f"cpu/map-{side}/100x30/{method}"
             cells[name] = cell.reduced(name=name, **changes)
-    return _without_twins(cells)
+    known = {recipe.digest for recipe in (_cpu() | _cpu_short()).values()}
+    return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
 
 
 def _cpu_beta() -> dict[str, Recipe]:
     """Figure 4's ten weights in minutes each; beta = 1 is ``cpu/short-cifar100/fsft``."""
     common = SHORT | {"model": "resnet20", "images_per_class": 100, "epochs": 10, "head_lr_scale": 5.0}
-    return _recipes(
-        "cpu/beta", common, {f"{n / 10}": {"origin": f"fig4/resnet110/beta-{n / 10}"} for n in range(1, 10)}
-    )
+    betas = {f"{n / 10}": {"origin": f"fig4/resnet110/beta-{n / 10}"} for n in range(1, 10)}
+    return _recipes("cpu/beta", common, betas)
 
 
 def _cpu_masks() -> dict[str, Recipe]:
@@ -160,11 +160,6 @@ def _saturation() -> dict[str, Recipe]:
     common: dict[str, Any] = {"model": "resnet20", "block": "basic", "images_per_class": 25}
     common |= {"batch_size": 32, "eval_every": 20}
     return _recipes("cpu/saturation", common, settings)
-
-
-def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
-    known = {recipe.digest for recipe in (_cpu() | _cpu_short()).values()}
-    return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
 
 
 def short_head_lr_scale(method: str) -> float:

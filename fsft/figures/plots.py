@@ -13,7 +13,6 @@ import base64
 import html
 import io
 import itertools
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,10 +111,8 @@ def show(fig: Figure, alt: str) -> None:
     """
     text = " ".join(str(alt).split())
     if len(text.split()) < MIN_ALT_WORDS:
-        raise ValueError(
-            f"alt text needs at least {MIN_ALT_WORDS} words that say what the figure shows, "
-            f"found {text!r}: describe the data, not the file"
-        )
+        expected = f"alt text needs at least {MIN_ALT_WORDS} words that say what the figure shows"
+        raise ValueError(f"{expected}, found {text!r}: describe the data, not the file")
     buffer = io.BytesIO()
     # Without a Software entry the same figure gives the same bytes under another matplotlib patch release.
     fig.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
@@ -130,11 +127,10 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = F
     Every text is escaped. Floats are rounded to `digits`; a missing value reads "not run". `index=True` shows
     the index as the first column. A value may be a `Link`; `frame.attrs["anchors"]` names the rows, for links to them.
     """
-    if not caption.strip():
+    if not (caption := caption.strip()):
         raise ValueError("a table needs a caption that says what its rows are, found an empty one")
     shown = frame.reset_index() if index else frame
     text = shown.to_string(index=False, float_format=lambda value: f"{value:.{digits}f}", na_rep="not run")
-    caption = caption.strip()
     _display({"text/html": _table_html(shown, caption, digits), "text/plain": f"{caption}\n{text}"}, {})
 
 
@@ -147,18 +143,14 @@ def _display(data: dict[str, str], metadata: dict[str, Any]) -> None:
         print(data["text/plain"])
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and not _is_missing(value)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and not pd.isna(value)
 
 
-def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _cell_text(value: object, digits: int) -> str:
+def _cell_text(value: Any, digits: int) -> str:
     if isinstance(value, Link):
         return f'<a href="{html.escape(value.href, quote=True)}">{html.escape(value.text)}</a>'
-    if _is_missing(value):
+    if pd.isna(value):
         return "not run"
     if isinstance(value, (float, np.floating)):
         return f"{value:.{digits}f}"

@@ -23,13 +23,10 @@ SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # in an installed pac
 
 
 def find_results(directory: str | Path | None = None) -> Path:
-    """The results folder.
+    """The results folder: the argument, which need not exist; else the environment variable FSFT_RESULTS; else the
+    first `results/` beside a `_toc.yml` in the working directory or above it; else the one that came with the package.
 
-    The argument, which need not exist; else the environment variable FSFT_RESULTS; else the first `results/` that lies
-    beside a `_toc.yml` in the working directory or above it; else the one that came with the package.
-
-    Raises:
-        ValueError: there is none. Nothing that reads runs may take a missing ledger for an empty one.
+    ValueError where there is none: nothing that reads runs may take a missing ledger for an empty one.
     """
     if directory is not None:
         return Path(directory)
@@ -165,9 +162,8 @@ def check_digest(result: Mapping[str, Any]) -> list[str]:
     """Whether the content still has the digest that it was written with."""
     if "digest" not in result:
         return ["field digest: expected the SHA-256 of the content, found nothing"]
-    if result["digest"] != canonical_digest(result):
-        return ["field digest: does not belong to the content, which was altered after the run"]
-    return []
+    sound = result["digest"] == canonical_digest(result)
+    return [] if sound else ["field digest: does not belong to the content, which was altered after the run"]
 
 
 def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
