@@ -31,18 +31,16 @@ def _cpu_short() -> dict[str, Recipe]:
     origins |= {f"{method}+fsft": f"table2/resnet110/{method}+fsft" for method in ("cutout", "mixup")}
     origins |= {"sla-sd": "sla/resnet110/sla-sd"}
     origins |= {method: f"table5/resnet110/{method}" for method in METHODS if METHODS[method].transform_after}
-    short: dict[str, Recipe] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for method, origin in origins.items():
-        scale = short_head_lr_scale(paper_recipes[origin].method)
-        changes: dict[str, Any] = SHORT | {"origin": origin, "images_per_class": 100, "head_lr_scale": scale}
-        name = f"cpu/short-cifar100/{method}"
-        short[name] = _reduced(name, **changes, model="resnet20", epochs=10)
-        changes |= {"dataset": "tiny-imagenet", "dataset_options": (("classes", "available"),)}
+        settings[method] = {"origin": origin, "head_lr_scale": short_head_lr_scale(paper_recipes[origin].method)}
+    common: dict[str, Any] = SHORT | {"images_per_class": 100, "model": "resnet20", "epochs": 10}
+    found = _recipes("cpu/short-cifar100", common, settings)
+    common |= {"dataset": "tiny-imagenet", "dataset_options": (("classes", "available"),), "model": "resnet8"}
+    for method in settings:
         if "cutout" in method:
-            changes["cutout_length"] = 16  # the same share of an image of twice the side
-        name = f"cpu/short-tiny-imagenet/{method}"
-        short[name] = _reduced(name, **changes, model="resnet8", epochs=6)
-    return short
+            settings[method]["cutout_length"] = 16  # the same share of an image of twice the side
+    return found | _recipes("cpu/short-tiny-imagenet", common | {"epochs": 6}, settings)
 
 
 CORRELATIONS = (0.0, 0.5, 0.9, 1.0)
