@@ -61,14 +61,10 @@ def load(path: str | Path, *, device: str | torch.device | None = None, data_dir
         fsft.load("runs/<slug>-seed0").predict(["cat.jpg"])["si"].argmax(1)
 
     Args:
-        path: the run's folder, or its ``weights.pt``.
+        path: the run's folder, or its ``weights.pt``; FileNotFoundError where the run is not finished.
         device: None takes the GPU if there is one.
         data_dir: where the data sets are; only for weights that were written before statistics were kept with them,
             which are then computed again from the training images.
-
-    Raises:
-        FileNotFoundError: the run has no weights, so it is not finished.
-        ValueError: the weights come without statistics, and there is no ``data_dir``.
     """
     path = Path(path) / "weights.pt" if Path(path).is_dir() else Path(path)
     if not path.exists():

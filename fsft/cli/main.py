@@ -5,15 +5,13 @@ damaged; 4 another process works on the same run; 129, 130 or 143 stopped by SIG
 saved.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsft import __version__
 from fsft.catalog import recipes
@@ -30,9 +28,6 @@ from fsft.cli.ledger import (
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.cli.predict import add_predict
 from fsft.recipe import Recipe
-
-if TYPE_CHECKING:
-    from fsft.training import Run
 
 FAILED, BAD_ARGUMENTS, BAD_DATA, SIGNALED = 1, 2, 3, 128
 
@@ -116,12 +111,9 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_sweep(commands: Any) -> None:
-    command = commands.add_parser(
-        "sweep",
-        help="train many recipes and seeds, whatever is not done yet",
-        description="Train what has no result yet, each run in a process of its own or several in one. "
-        "The same command again goes on.",
-    )
+    about = "Train what has no result yet, each run in a process of its own or several in one. The same command again "
+    title = "train many recipes and seeds, whatever is not done yet"
+    command = commands.add_parser("sweep", help=title, description=f"{about}goes on.")
     command.add_argument("pattern", nargs="+", help="such as 'table1/resnet56/*'")
     command.add_argument("--seeds", default="0-3", help="such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on each GPU (default: 1)")
@@ -142,10 +134,9 @@ def _add_localize(commands: Any) -> None:
     )
     add_run(command)
     add_device(command, precision=False)
-    command.add_argument("--images", type=int, metavar="N", help="about N test images, evenly chosen (default: all)")
-    command.add_argument(
-        "--gallery", type=int, metavar="N", help="instead, N images with their maps into results/galleries/"
-    )
+    command.add_argument("--images", type=int, metavar="N", help="up to N test images, evenly chosen (default: all)")
+    about = "instead, N images with their maps into results/galleries/"
+    command.add_argument("--gallery", type=int, metavar="N", help=about)
     command.set_defaults(command=localize_run)
 
 
@@ -214,7 +205,7 @@ def train_recipe(options: argparse.Namespace) -> int:
     chosen = _chosen(options, "data_dir", "results_dir", "device", "precision", "progress", "workers")
     runs_dir = options.runs_dir if options.steps is None else None
     run = train(recipe, options.seed, runs_dir=runs_dir, max_steps=options.steps, data=data, **chosen)
-    print(summary(recipe, run))
+    print(summary(recipe, run.result))
     tried = "tried out, and tested on one image of each class: no result written"
     print(tried if options.steps is not None else f"result: {result_path}")
     return 0
@@ -235,11 +226,11 @@ def named_recipe(name: str) -> Recipe:
     return recipes[name]
 
 
-def summary(recipe: Recipe, run: Run) -> str:
+def summary(recipe: Recipe, result: dict[str, Any]) -> str:
     """Accuracies of the last and of the best epoch, for a terminal."""
-    lines = [f"{recipe.name}, seed {run.result['seed']}: test accuracy"]
-    for mode, accuracy in run.result["last"].items():
-        best = run.result["best"][mode]
+    lines = [f"{recipe.name}, seed {result['seed']}: test accuracy"]
+    for mode, accuracy in result["last"].items():
+        best = result["best"][mode]
         lines.append(f"  {mode:<8}  last epoch {accuracy:.2f} %, best {best['accuracy']:.2f} % (epoch {best['epoch']})")
     return "\n".join(lines)
 

@@ -74,17 +74,16 @@ def mask_row(masks: np.ndarray, names: Sequence[str] = plots.MASK_NAMES) -> Figu
 
 def family_rows(families: Mapping[str, np.ndarray]) -> Figure:
     """Families of masks (M, H, W), one below the other, each named on the left; grey is kept, black is dropped."""
-    columns = max(len(masks) for masks in families.values())
-    side = (plots.WIDTH - 1.6) / columns
-    size = (plots.WIDTH, len(families) * (side + 0.12) + 0.3)
-    fig, axes = plt.subplots(len(families), columns, squeeze=False, figsize=size)
+    counts = [len(masks) for masks in families.values()]
+    size = (plots.WIDTH, len(families) * ((plots.WIDTH - 1.6) / max(counts) + 0.12) + 0.3)
+    fig, axes = plt.subplots(len(families), max(counts), squeeze=False, figsize=size)
     for row, (name, masks) in zip(axes, families.items(), strict=True):
         for ax in row[len(masks) :]:
             ax.set_visible(False)
         for ax, mask in zip(row, masks, strict=False):
             draw_mask(ax, mask)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    for j, ax in enumerate(axes[np.argmax([len(masks) for masks in families.values()])]):
+    for j, ax in enumerate(axes[np.argmax(counts)]):
         ax.set_xlabel(f"$M_{{{j}}}$", fontsize=11)
     return fig
 

@@ -65,10 +65,8 @@ def class_maps(
             have no reason to.
         batch_size: images at once.
 
-    Raises:
-        ValueError: unknown method, mode or layer; classes or images that do not fit; a network that transforms before
-            ``layer``, or whose last features are tokens and not maps.
-        ImportError: the grad-cam package is missing, or cannot be imported.
+    ValueError: unknown method, mode or layer; classes or images that do not fit; a network that transforms before
+    ``layer``, or whose last features are tokens and not maps. ImportError: the grad-cam package is missing.
     """
     _check(model, images, classes, method, mode)
     device = next(model.parameters()).device

@@ -42,11 +42,8 @@ def write_gallery(
 
     The images are evenly chosen from the test set, neither by class nor by answer, so that runs on the same data show
     the same ones. The true class is explained by CAM (:func:`fsft.maps.cam.class_maps`) in each inference mode that
-    reads the last stage alone, centered; of single inference also the raw score.
-
-    Raises:
-        FileNotFoundError, ImportError: as :func:`fsft.maps.localize.localize`.
-        ValueError: the test set is not the run's, or has fewer images.
+    reads the last stage alone, centered; of single inference also the raw score. It raises what
+    :func:`fsft.maps.localize.localize` does, and ValueError where the test set has fewer images.
     """
     # Here, and not above: who reads or checks galleries needs no PyTorch.
     import torch

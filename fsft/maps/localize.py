@@ -44,10 +44,8 @@ def localize(
     The true class is explained, in every inference mode, on all test images or up to so many, evenly chosen. Where the
     test set has masks, they are the ground truth, else its boxes.
 
-    Raises:
-        FileNotFoundError: the run is not done, or its weights are not there.
-        ValueError: the test set is not the run's or has no ground truth; ``images`` are given, and scores are there.
-        ImportError: the grad-cam package is not installed.
+    FileNotFoundError: the run is not done, or its weights are not there. ValueError: the test set is not the run's or
+    has no ground truth; ``images`` are given, and scores are there. ImportError: the grad-cam package is missing.
     """
     if images is not None and images < 1:
         raise ValueError(f"expected at least one image, found {images}")
