@@ -1,11 +1,10 @@
 """Evaluation: accuracy and class probabilities of a trained network in every inference mode (eq. 4-6)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler
 
 from fsft import augment
 from fsft.datasets import stream
@@ -103,8 +102,9 @@ def _in_order(
     """Images uint8 (B, 3, H, W) and labels (B,) of the whole set, on the device."""
     if isinstance(data, FileSet):
         samples = stream.Samples(data, stream.evaluation_transform(data.image_size))
-        yield from stream.batches(samples, stream.in_order(len(data), batch_size or 64), workers, device)
+        rows = list(BatchSampler(range(len(data)), batch_size or 64, drop_last=False))
+        yield from stream.batches(samples, rows, workers, device)
         return
-    for part in stream.in_order(len(data), batch_size or (2000 if device.type == "cuda" else 500)):
-        rows = slice(part.start, part.stop)
-        yield data.images[rows].to(device), data.labels[rows].to(device)
+    size = batch_size or (2000 if device.type == "cuda" else 500)
+    for images, labels in zip(data.images.split(size), data.labels.split(size), strict=True):
+        yield images.to(device), labels.to(device)

@@ -173,22 +173,28 @@ def predict(output: JointOutput, mode: str) -> Tensor:
     Returns:
         (B, N) probabilities in float32.
     """
+    scores = mode_scores(output, mode)
+    return torch.stack([torch.softmax(one.float(), -1) for one in scores]).mean(0)
+
+
+def mode_scores(output: JointOutput, mode: str) -> tuple[Tensor, ...]:
+    """The scores (B, N) that an inference mode turns into probabilities: two only for ``"ag"``, which averages these.
+
+    ValueError for a mode that the output does not offer.
+    """
     _check_output(output)
     if mode not in modes(output):
         lacking = "; this network lacks the classifier that it needs" if mode in MODES else ""
         raise ValueError(f"expected a mode among {modes(output)}, found {mode!r}{lacking}")
     if mode == "si":
-        return _softmax(matching_logits(output.last)[:, 0])
-    if mode == "ag-last":
-        return _softmax(aggregated_logits(output.last))
-    if mode == "sd":
-        assert output.distilled is not None
-        return _softmax(output.distilled)
-    assert output.penultimate is not None
-    last, penultimate = aggregated_logits(output.last), aggregated_logits(output.penultimate)
-    if mode == "ag-logits":
-        return _softmax((last + penultimate) / 2)
-    return (_softmax(last) + _softmax(penultimate)) / 2
+        return (matching_logits(output.last)[:, 0],)
+    if mode == "sd" and output.distilled is not None:
+        return (output.distilled,)
+    last = aggregated_logits(output.last)
+    if mode == "ag-last" or output.penultimate is None:
+        return (last,)
+    penultimate = aggregated_logits(output.penultimate)
+    return (last, penultimate) if mode == "ag" else ((last + penultimate) / 2,)
 
 
 def modes(output: JointOutput) -> tuple[str, ...]:
@@ -297,10 +303,6 @@ def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
         with torch.autocast(device, enabled=False):
             return classifier(pooled)
     return classifier(pooled)
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    return torch.softmax(logits.float(), -1)
 
 
 def _check_classes(num_classes: int) -> None:

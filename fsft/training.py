@@ -1,7 +1,5 @@
 """One call trains a recipe with one seed, keeps it safe on the way, and writes its result when it is done."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -227,13 +225,17 @@ def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Ru
     return Run(load_weights(weights_path, device, result["weights_sha256"]), result)
 
 
-def load_weights(path: Path, device: torch.device, expected_digest: str | None = None) -> nn.Module:
-    """The trained network in a ``weights.pt`` file, in evaluation mode."""
-    saved = load_state(path)
+def load_weights(path: Path, device: torch.device, digest: str | None = None) -> nn.Module:
+    """The trained network in a ``weights.pt`` file, in evaluation mode; ValueError where it has another digest."""
+    return network_of(load_state(path), path, device, digest)
+
+
+def network_of(saved: dict[str, Any], path: Path, device: torch.device, digest: str | None = None) -> nn.Module:
+    """The same from what ``load_state`` has read of the file."""
     with content_of(path):
         found = weights_digest(saved["model"])
         model = build(Recipe.from_dict(saved["recipe"]), len(saved["classes"]), saved.get("input_size", 32))
         model.load_state_dict(saved["model"])
-    if expected_digest not in (None, found):
+    if digest not in (None, found):
         raise ValueError(f"expected the weights that the result file names in {path}, found others: train it again")
     return model.to(device).to(memory_format=torch.channels_last).eval()

@@ -1,7 +1,5 @@
 """A trained network together with all that its images need, for prediction."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from fsft.framework import JointNet, JointOutput, PlainNet, modes, predict
 from fsft.recipe import FINE_GRAINED, Recipe
 from fsft.runtime.checkpoint import content_of, load_state
 from fsft.runtime.devices import resolve_device
-from fsft.training import load_weights, recipe_data
+from fsft.training import network_of, recipe_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,28 +61,25 @@ def load(path: str | Path, *, device: str | torch.device | None = None, data_dir
         fsft.load("runs/<slug>-seed0").predict(["cat.jpg"])["si"].argmax(1)
 
     Args:
-        path: the run's folder, or its ``weights.pt``.
+        path: the run's folder, or its ``weights.pt``; FileNotFoundError where the run is not finished.
         device: None takes the GPU if there is one.
         data_dir: where the data sets are; only for weights that were written before statistics were kept with them,
             which are then computed again from the training images.
-
-    Raises:
-        FileNotFoundError: the run has no weights, so it is not finished.
-        ValueError: the weights come without statistics, and there is no ``data_dir``.
     """
     path = Path(path) / "weights.pt" if Path(path).is_dir() else Path(path)
     if not path.exists():
         raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
-    saved, model = load_state(path), load_weights(path, resolve_device(device))
+    saved = load_state(path)
+    model = network_of(saved, path, resolve_device(device))
     recipe, classes = Recipe.from_dict(saved["recipe"]), tuple(saved["classes"])
     statistics = saved.get("statistics")
-    if statistics is None and data_dir is None:
-        raise ValueError(
-            f"expected channel statistics in {path}, found weights from before they were kept there: give --data-dir "
-            "(in Python data_dir), and they are computed again from the training images"
-        )
     if statistics is None:
-        train_set, _ = recipe_data(recipe, data_dir or "data")
+        if data_dir is None:
+            raise ValueError(
+                f"expected channel statistics in {path}, found weights from before they were kept there: give "
+                "--data-dir (in Python data_dir), and they are computed again from the training images"
+            )
+        train_set, _ = recipe_data(recipe, data_dir)
         if train_set.classes != classes:
             raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
         statistics = [values.tolist() for values in train_set.statistics]

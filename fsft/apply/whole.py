@@ -49,8 +49,7 @@ def joint(model: nn.Module, num_classes: int, *, input_size: int | None = None, 
         input_size: side in pixels of your images; None takes timm's for this model, or 224.
         options: more arguments of :class:`fsft.JointNet`, such as ``self_distill=True``.
 
-    Raises:
-        ValueError: the model has no maps to mask, or cannot be cut.
+    ValueError: the model has no maps to mask, or cannot be cut.
     """
     taps = find_taps(model)
     stages = as_stages(model, {taps.penultimate: "penultimate", taps.last: "last"})
@@ -66,7 +65,7 @@ def find_taps(model: nn.Module) -> Taps:
     """
     kind, (calls, classifier) = type(model).__name__, _calls(model)
     count = Counter(call.name for call in calls)
-    maps = [call for call in calls if _is_map(call.shape) and count[call.name] == 1]
+    maps = [call for call in calls if len(s := call.shape) == 4 and s[2] == s[3] > 1 and count[call.name] == 1]
     behind = calls[calls.index(maps[-1]) + 1 :] if maps else calls
     channels_last = (
         f"expected maps with channels first, found that {kind} hands them on with channels last, as after {{!r}}: "
@@ -126,11 +125,6 @@ def _lies_in(call: _Call, outer: _Call) -> bool:
 
 def _own(call: _Call) -> bool:
     return any(True for _ in call.module.parameters(recurse=False))
-
-
-def _is_map(shape: tuple[int, ...]) -> bool:
-    """(B, C, H, W) of a square image."""
-    return len(shape) == 4 and shape[2] == shape[3] > 1
 
 
 def _is_turned(shape: tuple[int, ...]) -> bool:

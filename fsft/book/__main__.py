@@ -1,7 +1,5 @@
 """One step of `make book`: `python -m fsft.book STEP`, in the root folder of the repository."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys

@@ -3,8 +3,6 @@
 JupyterLab, VS Code, Colab and GitHub print MyST's roles and directives as they are written, so none may be left.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from pathlib import Path
@@ -28,13 +26,8 @@ _MYST = re.compile(r"^(`{3,}|:{3,})\{.*|(?<!`)\{[a-z:]+\}`[^`]+`", re.MULTILINE)
 def clean(published: NotebookNode, bibliography: Path, repository: str | None) -> NotebookNode:
     """A published notebook as a reader runs it: without outputs and the banner about them, in plain Markdown.
 
-    Args:
-        published: what `fsft.book.publishing.published` made; its parameters have the execution's values.
-        bibliography: a BibTeX file with all that is cited.
-        repository: its address on GitHub, for links to its files; without one they become text.
-
-    Raises:
-        BookError: the text cites or uses what has no form in plain Markdown.
+    All that it cites is in the BibTeX file `bibliography`. Links to files lead to `repository`, the address on GitHub;
+    without one they become text. BookError: the text cites or uses what has no form in plain Markdown.
     """
     text = "".join(cell.source for cell in published.cells if cell.cell_type == "markdown")
     cited = {key for _, keys in _CITATION.findall(text) for key in _keys(keys)}

@@ -1,7 +1,5 @@
 """Executes one notebook with papermill, in a kernel of its own, and writes the form that the book publishes."""
 
-from __future__ import annotations
-
 import getpass
 import hashlib
 import importlib.metadata
@@ -34,16 +32,10 @@ def executed_folder(root: Path, profile: str) -> Path:
 
 
 def write_key(root: Path, profile: str, data_dir: str) -> None:
-    """Renew the file that every executed notebook depends on, in make's sense, when its content changes."""
-    path = executed_folder(root, profile) / "key"
-    key = _key(root, profile, data_dir)
-    if not path.is_file() or path.read_text() != key:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(key)
+    """Renew the file that every executed notebook depends on, in make's sense, when its content changes.
 
-
-def _key(root: Path, profile: str, data_dir: str) -> str:
-    """Digest of what any page may depend on: the package, the results, versions, the profile, which data are there."""
+    It is the digest of what any page may depend on: package, results, versions, profile, and which data are there.
+    """
     import fsft
 
     package, data = Path(fsft.__file__).parent, root / data_dir
@@ -52,18 +44,19 @@ def _key(root: Path, profile: str, data_dir: str) -> str:
     digest = hashlib.sha256(repr((sys.version, versions, profile, str(data), names)).encode())
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     files += [*root.glob("results/**/*.json"), *root.glob("benchmarks/results/*.json"), root / "pyproject.toml"]
-    for path in sorted(files):
-        digest.update(f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
+    for file in sorted(files):
+        digest.update(f"{file} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    path = executed_folder(root, profile) / "key"
+    if not path.is_file() or path.read_text() != digest.hexdigest():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(digest.hexdigest())
 
 
 def execute(source: Path, root: Path, profile: str, data_dir: str) -> None:
     """Run a notebook, and write its published form into the profile's folder, whole or not at all.
 
-    The form's metadata hold a record of the execution for the status page.
-
-    Raises:
-        BookError: a cell fails, or takes too long, or leaves an output that may not be published.
+    The form's metadata hold a record of the execution for the status page. BookError: a cell fails, or takes too long,
+    or leaves an output that may not be published.
     """
     from fsft.runtime.files import write_atomically
 

@@ -1,7 +1,5 @@
 """All recipes by name, and those of the course's profiles: the only place with hyper-parameters."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

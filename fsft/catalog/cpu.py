@@ -31,18 +31,16 @@ def _cpu_short() -> dict[str, Recipe]:
     origins |= {f"{method}+fsft": f"table2/resnet110/{method}+fsft" for method in ("cutout", "mixup")}
     origins |= {"sla-sd": "sla/resnet110/sla-sd"}
     origins |= {method: f"table5/resnet110/{method}" for method in METHODS if METHODS[method].transform_after}
-    short: dict[str, Recipe] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for method, origin in origins.items():
-        scale = short_head_lr_scale(paper_recipes[origin].method)
-        changes: dict[str, Any] = SHORT | {"origin": origin, "images_per_class": 100, "head_lr_scale": scale}
-        name = f"cpu/short-cifar100/{method}"
-        short[name] = _reduced(name, **changes, model="resnet20", epochs=10)
-        changes |= {"dataset": "tiny-imagenet", "dataset_options": (("classes", "available"),)}
+        settings[method] = {"origin": origin, "head_lr_scale": short_head_lr_scale(paper_recipes[origin].method)}
+    common: dict[str, Any] = SHORT | {"images_per_class": 100, "model": "resnet20", "epochs": 10}
+    found = _recipes("cpu/short-cifar100", common, settings)
+    common |= {"dataset": "tiny-imagenet", "dataset_options": (("classes", "available"),), "model": "resnet8"}
+    for method in settings:
         if "cutout" in method:
-            changes["cutout_length"] = 16  # the same share of an image of twice the side
-        name = f"cpu/short-tiny-imagenet/{method}"
-        short[name] = _reduced(name, **changes, model="resnet8", epochs=6)
-    return short
+            settings[method]["cutout_length"] = 16  # the same share of an image of twice the side
+    return found | _recipes("cpu/short-tiny-imagenet", common | {"epochs": 6}, settings)
 
 
 CORRELATIONS = (0.0, 0.5, 0.9, 1.0)
@@ -89,15 +87,15 @@ def _cpu_map() -> dict[str, Recipe]:
         for method in ("baseline", "fsft-x5", "fsft"):
             cell, name = cells[f"cpu/map/100x30/{method}"], f"cpu/map-{side}/100x30/{method}"
             cells[name] = cell.reduced(name=name, **changes)
-    return _without_twins(cells)
+    known = {recipe.digest for recipe in (_cpu() | _cpu_short()).values()}
+    return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
 
 
 def _cpu_beta() -> dict[str, Recipe]:
     """Figure 4's ten weights in minutes each; beta = 1 is ``cpu/short-cifar100/fsft``."""
     common = SHORT | {"model": "resnet20", "images_per_class": 100, "epochs": 10, "head_lr_scale": 5.0}
-    return _recipes(
-        "cpu/beta", common, {f"{n / 10}": {"origin": f"fig4/resnet110/beta-{n / 10}"} for n in range(1, 10)}
-    )
+    betas = {f"{n / 10}": {"origin": f"fig4/resnet110/beta-{n / 10}"} for n in range(1, 10)}
+    return _recipes("cpu/beta", common, betas)
 
 
 def _cpu_masks() -> dict[str, Recipe]:
@@ -160,11 +158,6 @@ def _saturation() -> dict[str, Recipe]:
     common: dict[str, Any] = {"model": "resnet20", "block": "basic", "images_per_class": 25}
     common |= {"batch_size": 32, "eval_every": 20}
     return _recipes("cpu/saturation", common, settings)
-
-
-def _without_twins(cells: dict[str, Recipe]) -> dict[str, Recipe]:
-    known = {recipe.digest for recipe in (_cpu() | _cpu_short()).values()}
-    return {name: recipe for name, recipe in cells.items() if recipe.digest not in known}
 
 
 def short_head_lr_scale(method: str) -> float:

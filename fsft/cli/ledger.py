@@ -10,6 +10,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,6 @@ COSTS = (
     *("model", "block", "shortcut", "method", "masks"),
 )
 TOLERANCE = 0.2  # percentage points between two devices, whose kernels round differently; one device repeats its bits
-
-
 _FOLDERS = {"data": "data sets", "runs": "checkpoints and weights", "results": "result files"}
 
 
@@ -75,17 +74,16 @@ def add_evaluate(commands: Any) -> None:
     command.set_defaults(command=evaluate_run)
 
 
-def matching(pattern: str) -> list[str]:
-    """Names of the recipes that fit a shell pattern.
-
-    Raises:
-        ValueError: none does.
-    """
-    names = fnmatch.filter(recipes, pattern)
-    if not names:
-        found = f"{pattern!r}{did_you_mean(pattern)}"
-        raise ValueError(f"expected a pattern that fits some recipe, found {found}; 'fsft recipes' lists all")
-    return names
+def matching(patterns: Iterable[str]) -> list[str]:
+    """Names of the recipes that fit some shell pattern; ValueError for a pattern that none fits."""
+    names: list[str] = []
+    for pattern in patterns:
+        fitting = fnmatch.filter(recipes, pattern)
+        if not fitting:
+            found = f"{pattern!r}{did_you_mean(pattern)}"
+            raise ValueError(f"expected a pattern that fits some recipe, found {found}; 'fsft recipes' lists all")
+        names += fitting
+    return list(dict.fromkeys(names))
 
 
 def did_you_mean(name: str) -> str:
@@ -101,9 +99,9 @@ def list_runs(options: argparse.Namespace) -> int:
     ledger = load_results(options.results_dir)
     seconds, belongs = epoch_seconds(ledger), targets()
     counts: dict[tuple[Any, ...], dict[str, int] | None] = {}
-    names = dict.fromkeys(name for pattern in options.pattern for name in matching(pattern))
     runs, listed = [], set()
-    for seed, name, changes in itertools.product(parse_seeds(options.seeds), names, list(grid(options))):
+    names, seeds = matching(options.pattern), parse_seeds(options.seeds)
+    for seed, name, changes in itertools.product(seeds, names, grid(options)):
         recipe = changed(recipes[name], changes)
         key = cost_key(recipe)
         missing = all(run.seed != seed for run in ledger.runs(recipe))
@@ -161,7 +159,6 @@ def targets() -> dict[str, set[str]]:
     from fsft.evidence.comparison import Contrast, quantity
 
     found: dict[str, set[str]] = defaultdict(set)
-
     asked = [(quantity(key), {"paper", cell.table.lower().replace(" ", "")}) for key, cell in paper.cells.items()]
     for assertion in (*claims.values(), *findings.values()):
         for comparison in assertion.comparisons:
@@ -201,30 +198,28 @@ def count(recipe: Recipe) -> dict[str, int] | None:
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
+    from fsft.apply.trained import load
     from fsft.evaluation import evaluate
-    from fsft.runtime.checkpoint import load_state
-    from fsft.runtime.devices import resolve_device
+    from fsft.runtime.checkpoint import weights_digest
     from fsft.runtime.record import read_result
-    from fsft.training import load_weights, recipe_data
+    from fsft.training import recipe_data
 
     given = options.run.suffix == ".json"
     folder = options.runs_dir / options.run.stem if given else options.run
     claim = options.run if given else options.results_dir / f"{folder.name}.json"
     result = read_result(claim) if given or claim.exists() else None
-    path = folder / "weights.pt"
-    if not path.exists():
-        raise FileNotFoundError(f"expected the folder of a finished run, found no {path}; 'fsft train' makes it")
-    saved = load_state(path)
-    model = load_weights(path, resolve_device(options.device), result["weights_sha256"] if result else None)
-    recipe = Recipe.from_dict(saved["recipe"])
-    train_set, test_set = recipe_data(recipe, options.data_dir)
-    if list(test_set.classes) != list(saved["classes"]):
-        raise ValueError(f"expected the classes of {path}, found others in {recipe.dataset}: check --data-dir")
+    trained = load(folder, device=options.device, data_dir=options.data_dir)
+    if result and weights_digest(trained.model.state_dict()) != result["weights_sha256"]:
+        raise ValueError(f"expected the weights that {claim} names in {folder}, found others: train it again")
+    _, test_set = recipe_data(trained.recipe, options.data_dir)
+    if test_set.classes != trained.classes:
+        raise ValueError(f"expected the classes of {folder}, found others in {test_set.name}: check --data-dir")
     if result and test_set.sha256 != result["data"]["test_sha256"]:
-        raise ValueError(f"expected the test images of {claim}, found others in {recipe.dataset}: check --data-dir")
+        raise ValueError(f"expected the test images of {claim}, found others in {test_set.name}: check --data-dir")
     precision = options.precision or (result["precision"] if result else "auto")
+    found = evaluate(trained.model, test_set, statistics=trained.statistics, precision=precision)
     far = False
-    for mode, accuracy in evaluate(model, test_set, statistics=train_set.statistics, precision=precision).items():
+    for mode, accuracy in found.items():
         compared = ""
         if result:
             said = result["last"][mode]

@@ -5,15 +5,13 @@ damaged; 4 another process works on the same run; 129, 130 or 143 stopped by SIG
 saved.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsft import __version__
 from fsft.catalog import recipes
@@ -30,9 +28,6 @@ from fsft.cli.ledger import (
 from fsft.cli.options import IN_USE, add_changes, changed, changes_in, grid, parse_seeds
 from fsft.cli.predict import add_predict
 from fsft.recipe import Recipe
-
-if TYPE_CHECKING:
-    from fsft.training import Run
 
 FAILED, BAD_ARGUMENTS, BAD_DATA, SIGNALED = 1, 2, 3, 128
 
@@ -67,19 +62,16 @@ def _exit_status(error: Exception) -> int | None:
     from fsft.runtime.checkpoint import DamagedFileError
     from fsft.runtime.files import FolderLockedError
 
-    if isinstance(error, DataError):
-        return BAD_DATA
-    if isinstance(error, FolderLockedError):
-        return IN_USE
     if isinstance(error, TrainingStoppedError):
         return SIGNALED + error.signal_number
-    if isinstance(error, TrainingDivergedError | DamagedFileError):
-        return FAILED
-    if isinstance(error, ValueError | FileNotFoundError):
-        return BAD_ARGUMENTS
-    if isinstance(error, OSError | ImportError | MemoryError):  # a folder that cannot be written, a missing package
-        return FAILED
-    return None
+    statuses = {  # the first that fits: some are kinds of those below them
+        DataError: BAD_DATA,
+        FolderLockedError: IN_USE,
+        TrainingDivergedError | DamagedFileError: FAILED,
+        ValueError | FileNotFoundError: BAD_ARGUMENTS,
+        OSError | ImportError | MemoryError: FAILED,  # a folder that cannot be written, a missing package
+    }
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), None)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -107,10 +99,8 @@ def _add_recipes(commands: Any) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    same = "The same command again goes on where the run was, or says that it is done."
-    command = commands.add_parser(
-        "train", help="train a recipe, or go on with it", description=f"Train a recipe. {same}"
-    )
+    about = "Train a recipe. The same command again goes on where the run was, or says that it is done."
+    command = commands.add_parser("train", help="train a recipe, or go on with it", description=about)
     add_run(command)
     add_device(command)
     command.add_argument("--progress", choices=("auto", "bar", "lines", "none"), default="auto")
@@ -121,12 +111,9 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_sweep(commands: Any) -> None:
-    command = commands.add_parser(
-        "sweep",
-        help="train many recipes and seeds, whatever is not done yet",
-        description="Train what has no result yet, each run in a process of its own or several in one. "
-        "The same command again goes on.",
-    )
+    about = "Train what has no result yet, each run in a process of its own or several in one. The same command again "
+    title = "train many recipes and seeds, whatever is not done yet"
+    command = commands.add_parser("sweep", help=title, description=f"{about}goes on.")
     command.add_argument("pattern", nargs="+", help="such as 'table1/resnet56/*'")
     command.add_argument("--seeds", default="0-3", help="such as 0-3 or 0,2,5 (default: 0-3, as in the paper)")
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on each GPU (default: 1)")
@@ -147,10 +134,9 @@ def _add_localize(commands: Any) -> None:
     )
     add_run(command)
     add_device(command, precision=False)
-    command.add_argument("--images", type=int, metavar="N", help="about N test images, evenly chosen (default: all)")
-    command.add_argument(
-        "--gallery", type=int, metavar="N", help="instead, N images with their maps into results/galleries/"
-    )
+    command.add_argument("--images", type=int, metavar="N", help="up to N test images, evenly chosen (default: all)")
+    about = "instead, N images with their maps into results/galleries/"
+    command.add_argument("--gallery", type=int, metavar="N", help=about)
     command.set_defaults(command=localize_run)
 
 
@@ -172,7 +158,7 @@ def _add_verify(commands: Any) -> None:
 def list_recipes(options: argparse.Namespace) -> int:
     if options.missing or options.json:
         return list_runs(options)
-    names = [name for pattern in options.pattern for name in matching(pattern)]
+    names = matching(options.pattern)
     width = max(map(len, names))
     for name in names:
         recipe = recipes[name]
@@ -219,7 +205,7 @@ def train_recipe(options: argparse.Namespace) -> int:
     chosen = _chosen(options, "data_dir", "results_dir", "device", "precision", "progress", "workers")
     runs_dir = options.runs_dir if options.steps is None else None
     run = train(recipe, options.seed, runs_dir=runs_dir, max_steps=options.steps, data=data, **chosen)
-    print(summary(recipe, run))
+    print(summary(recipe, run.result))
     tried = "tried out, and tested on one image of each class: no result written"
     print(tried if options.steps is not None else f"result: {result_path}")
     return 0
@@ -235,21 +221,16 @@ def changed_recipe(options: argparse.Namespace) -> Recipe:
 
 
 def named_recipe(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
     if name not in recipes:
         raise ValueError(f"expected a recipe from 'fsft recipes', found {name!r}{did_you_mean(name)}")
     return recipes[name]
 
 
-def summary(recipe: Recipe, run: Run) -> str:
+def summary(recipe: Recipe, result: dict[str, Any]) -> str:
     """Accuracies of the last and of the best epoch, for a terminal."""
-    lines = [f"{recipe.name}, seed {run.result['seed']}: test accuracy"]
-    for mode, accuracy in run.result["last"].items():
-        best = run.result["best"][mode]
+    lines = [f"{recipe.name}, seed {result['seed']}: test accuracy"]
+    for mode, accuracy in result["last"].items():
+        best = result["best"][mode]
         lines.append(f"  {mode:<8}  last epoch {accuracy:.2f} %, best {best['accuracy']:.2f} % (epoch {best['epoch']})")
     return "\n".join(lines)
 
@@ -265,10 +246,10 @@ def sweep_recipes(options: argparse.Namespace) -> int:
         raise ValueError("expected --together, or --jobs and --gpus, found both: --together runs in this process alone")
     if options.gpus and options.device:
         raise ValueError("expected --gpus or --device, found both: --gpus gives each run a GPU of its own")
-    names = list(dict.fromkeys(name for pattern in options.pattern for name in matching(pattern)))
+    names = matching(options.pattern)
     common = ["--precision", options.precision, *(["--device", options.device] if options.device else [])]
     folders = _chosen(options, "data_dir", "runs_dir", "results_dir")
-    jobs = make_jobs(names, parse_seeds(options.seeds), list(grid(options)), common, **folders)
+    jobs = make_jobs(names, parse_seeds(options.seeds), list(grid(options)), common, folders)
     for job in jobs:
         if job.state == "done":
             read_result(job.result)  # a damaged file is no result

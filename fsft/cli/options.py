@@ -1,11 +1,9 @@
 """Command-line options that change a recipe, for ``fsft train`` (one value each) and ``fsft sweep`` (a list each)."""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -57,11 +55,7 @@ HINTS = {"dataset_options": "none|NAME=VALUE[+NAME=VALUE]", "augment": "none|cro
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``"0-3"`` or ``"0,2,5"`` or both, such as ``"0-2,7"``.
-
-    Raises:
-        ValueError: anything else.
-    """
+    """``"0-3"`` or ``"0,2,5"`` or both, such as ``"0-2,7"``; ValueError for anything else."""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         raise ValueError(f"expected seeds such as 0-3 or 0,2,5, found {text!r}")
     seeds: list[int] = []
@@ -104,7 +98,7 @@ def grid(options: argparse.Namespace) -> Iterator[dict[str, object]]:
         yield dict(zip(lists, values, strict=True))
 
 
-def as_arguments(changes: dict[str, object]) -> list[str]:
+def as_arguments(changes: Mapping[str, object]) -> list[str]:
     """The command line that asks for these changes."""
     return [text for name, value in changes.items() for text in ("--" + name.replace("_", "-"), _as_text(value))]
 

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsft.cli.ledger import add_device
+
 if TYPE_CHECKING:
     from fsft.apply.trained import Trained
 
@@ -25,7 +27,7 @@ def add_predict(commands: Any) -> None:
     command.add_argument("--top", type=int, default=3, metavar="K", help="classes to name (default: 3)")
     command.add_argument("--json", action="store_true", help="print a JSON list in place of a table")
     command.add_argument("--maps", type=Path, metavar="FOLDER", help="write a class activation map of each image there")
-    command.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    add_device(command, precision=False)
     command.add_argument("--data-dir", type=Path, help="only for weights from before statistics were kept with them")
     command.set_defaults(command=predict_images)
 
@@ -57,21 +59,15 @@ def predict_images(options: argparse.Namespace) -> int:
 
 
 def image_files(given: list[Path]) -> list[Path]:
-    """The files themselves, and those below the folders whose names end as an image's.
-
-    Raises:
-        ValueError: a folder has none.
-    """
+    """The files themselves, and those below the folders whose names end as an image's; ValueError where none does."""
     from fsft.datasets.imagefiles import SUFFIXES
 
     found: list[Path] = []
     for path in given:
-        inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
-        if not inside:
+        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        if path.is_dir() and not below:
             raise ValueError(f"expected images ({', '.join(SUFFIXES)}) in {path}, found none")
-        found += inside
+        found += below or [path]
     return found
 
 

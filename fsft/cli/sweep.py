@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,19 +90,18 @@ def make_jobs(
     seeds: Sequence[int],
     variants: Sequence[dict[str, object]],
     arguments: Sequence[str],
-    *,
-    data_dir: Path,
-    runs_dir: Path,
-    results_dir: Path,
+    folders: Mapping[str, Path],
 ) -> list[Job]:
-    """A job for every recipe, variant and seed; seed by seed, so that every comparison has its first pair early."""
-    folders = ["--data-dir", str(data_dir), "--runs-dir", str(runs_dir), "--results-dir", str(results_dir)]
+    """A job for every recipe, variant and seed; seed by seed, so that every comparison has its first pair early.
+
+    ``folders`` are those of :func:`fsft.train`: ``data_dir``, ``runs_dir`` and ``results_dir``.
+    """
     jobs = []
     for seed, name, changes in itertools.product(seeds, names, variants):
         recipe = changed(recipes[name], changes)
         stem = recipe.run_name(seed)
-        line = ["train", name, "--seed", str(seed), *as_arguments(changes), *arguments, *folders]
-        jobs.append(Job(recipe, seed, line, runs_dir / stem, results_dir / f"{stem}.json"))
+        line = ["train", name, "--seed", str(seed), *as_arguments(changes), *arguments, *as_arguments(folders)]
+        jobs.append(Job(recipe, seed, line, folders["runs_dir"] / stem, folders["results_dir"] / f"{stem}.json"))
     return jobs
 
 
@@ -114,17 +113,10 @@ def run_sweep(
     say: Callable[[str], None] = print,
     interval: float = 1.0,
 ) -> int:
-    """Run what is not done yet, in order.
+    """Run what is not done yet, in order, ``at_once`` processes at a time; with ``gpus``, on each of them.
 
-    Args:
-        jobs: the runs.
-        at_once: processes at a time; with ``gpus``, on each of them.
-        gpus: values for ``CUDA_VISIBLE_DEVICES``.
-        say: receives each line of the report.
-        interval: seconds between two looks at the runs.
-
-    Returns:
-        Exit status: 0 when every run is done, 1 when one failed, 128 and the signal's number when asked to stop.
+    ``gpus`` are values for ``CUDA_VISIBLE_DEVICES``; ``interval`` is the seconds between two looks at the runs. Returns
+    the exit status: 0 when every run is done, 1 when one failed, 128 and the signal's number when asked to stop.
     """
     at_once = min(at_once, len(jobs))
     slots: list[str | None] = [gpu for _ in range(at_once) for gpu in gpus] or [None] * at_once

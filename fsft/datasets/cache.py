@@ -41,24 +41,19 @@ def cached(
             data, stored_signature = _load(path, sha256)
             if stored_signature == signature:
                 return data
-            _say(f"{path}: the data set has changed since it was cached; reading it again")
-        # A damaged file can make zipfile, numpy and json raise nearly anything; the copy is expendable
-        # whatever it was.
-        except Exception as error:
+            print(f"{path}: the data set has changed since it was cached; reading it again", file=sys.stderr)
+        except Exception as error:  # a damaged file can make zipfile, numpy and json raise nearly anything
             why = f"{type(error).__name__}: {error}"
-            _say(f"{path}: the cached copy cannot be used ({why}); reading the data set again")
+            print(f"{path}: the cached copy cannot be used ({why}); reading the data set again", file=sys.stderr)
     data = build()
     try:
         _store(path, data, signature)
     except Timeout:
         pass  # another process is writing the same images
     except OSError as error:
-        _say(f"{path}: the decoded images cannot be cached there ({error.strerror}); going on without")
+        why = f"the decoded images cannot be cached there ({error.strerror}); going on without"
+        print(f"{path}: {why}", file=sys.stderr)
     return data
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _load(path: Path, sha256: str | None) -> tuple[ImageSet, str]:
@@ -66,8 +61,6 @@ def _load(path: Path, sha256: str | None) -> tuple[ImageSet, str]:
         header = json.loads(str(arrays["header"]))
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
         boxes = torch.from_numpy(arrays["boxes"]) if "boxes" in header else None
-    if images.dtype != torch.uint8 or labels.dtype != torch.int64:
-        raise ValueError(f"expected uint8 images and int64 labels, found {images.dtype} and {labels.dtype}")
     classes = tuple(header["classes"])
     found = fingerprint(images, labels, classes)
     for expected in (header["sha256"], sha256 or found):
@@ -85,9 +78,8 @@ def _sha256(values: Tensor) -> str:
 
 
 def _store(path: Path, data: ImageSet, signature: str) -> None:
-    header = {field: getattr(data, field) for field in ("name", "split", "classes", "sha256")} | {
-        "signature": signature
-    }
+    header = {field: getattr(data, field) for field in ("name", "split", "classes", "sha256")}
+    header["signature"] = signature
     arrays: dict[str, Any] = {"images": data.images.numpy(), "labels": data.labels.numpy()}
     if data.boxes is not None:
         header["boxes"], arrays["boxes"] = _sha256(data.boxes), data.boxes.numpy()

@@ -17,7 +17,7 @@ import numpy as np
 
 from fsft.datasets.cache import cached
 from fsft.datasets.imagefiles import ImageTree, decode, list_tree
-from fsft.datasets.reading import folder_entries, open_file, problem, read_image, rgb_of, stamp
+from fsft.datasets.reading import folder_entries, problem, read_file, stamp
 from fsft.datasets.sets import ImageSet, image_set
 
 ARCHIVE = "cifar-100-python.tar.gz"
@@ -45,9 +45,8 @@ NUM_CLASSES = 100
 def cifar100(split: str, data_dir: Path, *, fresh: bool = False, strict: bool = False) -> ImageSet:
     """The ``split`` of CIFAR-100 found in ``data_dir``, by class and then by original file name.
 
-    Looks for ``cifar-100-python.tar.gz``, ``cifar-100-python/`` and
-    ``cifar100/{train,test}/<class>/<file>.webp`` (or .png), and takes the first that exists; if that is
-    damaged it is an error, never a reason to take the next.
+    Of ``cifar-100-python.tar.gz``, ``cifar-100-python/`` and ``cifar100/{train,test}/<class>/<file>.webp`` (or .png) it
+    takes the first that exists; if that is damaged it is an error, never a reason to take the next.
     """
     source = find_source(data_dir)
     if source.name == TREE:
@@ -59,7 +58,11 @@ def cifar100(split: str, data_dir: Path, *, fresh: bool = False, strict: bool = 
         signature = " ".join(f"{file.name} {stamp(file.stat()) if os.path.exists(file) else None}" for file in files)
 
     def build() -> ImageSet:
-        data = _from_tree(tree, split) if source.name == TREE else _from_archive(source, split)
+        if source.name == TREE:
+            images = decode(tree.paths, SIZE, tree.root, FIX)
+            data = image_set("cifar100", split, images, tree.labels, tree.classes)
+        else:
+            data = _from_archive(source, split)
         if data.sha256 != SHA256[split]:
             found = f"other pixels or file names (SHA-256 {data.sha256})"
             raise problem(source / split, f"CIFAR-100's images (SHA-256 {SHA256[split]})", found, FIX)
@@ -98,11 +101,6 @@ def download_cifar100(data_dir: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _from_tree(tree: ImageTree, split: str) -> ImageSet:
-    images = decode(tree.paths, lambda path: read_image(path, FIX, rgb_of(SIZE, path, FIX)), SIZE, tree.root)
-    return image_set("cifar100", split, images, tree.labels, tree.classes)
-
-
 def _check_counts(tree: ImageTree, split: str) -> None:
     """A message about a class that is incomplete says more than one about the fingerprint."""
     if len(tree.classes) != NUM_CLASSES:
@@ -117,7 +115,7 @@ def _from_archive(source: Path, split: str) -> ImageSet:
     contents = _packed_members(source, split) if source.name == ARCHIVE else {}
     for name in (split, "meta"):
         if source.name == FOLDER:
-            contents[name] = _read(source / name, MEMBER_BYTES)
+            contents[name] = read_file(source / name, FIX, MEMBER_BYTES)
         _check_md5(contents[name], source / name)
     try:
         fields, meta = (_Unpickler(io.BytesIO(contents[name]), encoding="bytes").load() for name in (split, "meta"))
@@ -132,11 +130,6 @@ def _from_archive(source: Path, split: str) -> ImageSet:
         raise problem(source / split, "the fields of CIFAR-100's python version", found, FIX) from None
 
 
-def _read(path: Path, limit: int) -> bytes:
-    with open_file(path, FIX, limit) as file:
-        return file.read()
-
-
 def _check_md5(content: bytes, path: Path) -> None:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if content[:64].lstrip().startswith(b"<"):
@@ -148,7 +141,7 @@ def _check_md5(content: bytes, path: Path) -> None:
 
 
 def _packed_members(path: Path, split: str) -> dict[str, bytes]:
-    content = _read(path, ARCHIVE_BYTES)
+    content = read_file(path, FIX, ARCHIVE_BYTES)
     _check_md5(content, path)  # so the archive is the official one, whose members are plain files of known sizes
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         streams = {name: archive.extractfile(f"{FOLDER}/{name}") for name in (split, "meta")}

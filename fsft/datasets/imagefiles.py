@@ -2,8 +2,6 @@
 them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat
@@ -105,9 +103,21 @@ def _why_left_out(entry: os.DirEntry[str]) -> dict[str, int]:
     return {f"with the suffix {suffix}" if suffix else "without a suffix": 1}
 
 
-def decode(paths: Sequence[Path], read: Callable[[Path], Image.Image], size: int, where: Path) -> np.ndarray:
-    """All images as uint8 (n, 3, size, size); ``read`` makes a ``size`` x ``size`` RGB image of a path."""
+def decode(
+    paths: Sequence[Path],
+    size: int,
+    where: Path,
+    fix: str,
+    cut: Callable[[Image.Image, Path], Image.Image] | None = None,
+) -> np.ndarray:
+    """All images as uint8 (n, 3, size, size): what ``cut`` makes of each; without it they have that size themselves."""
     count = len(paths)
+
+    def exact(image: Image.Image, path: Path) -> Image.Image:
+        if image.size != (size, size):
+            raise problem(path, f"an image of {size}x{size} pixels", f"{image.width}x{image.height}", fix)
+        return image.convert("RGB")
+
     try:
         images = np.empty((count, size, size, 3), dtype=np.uint8)
     except MemoryError:
@@ -115,7 +125,8 @@ def decode(paths: Sequence[Path], read: Callable[[Path], Image.Image], size: int
         raise problem(where, expected, "too little", "choose a smaller image_size, or fewer images") from None
 
     def put(index: int) -> None:
-        images[index] = np.asarray(read(paths[index]))
+        path = paths[index]
+        images[index] = np.asarray(read_image(path, fix, lambda image: (cut or exact)(image, path)))
 
     headless = os.environ.get("FSFT_HEADLESS") == "1" or not sys.stderr.isatty()
     if headless:
@@ -134,8 +145,6 @@ def image_folder(
     as torchvision's ``Resize`` and ``CenterCrop`` do with PIL images. The classes are the folder names in alphabetical
     order and must be the same in both splits. For files that are left out see :func:`list_tree`.
     """
-    if not isinstance(image_size, int) or image_size < 1:
-        raise problem("imagefolder", "image_size to be a positive integer", repr(image_size), "choose one")
     fix = "give imagefolder:<path> a folder with train/<class>/<image> and test/<class>/<image>"
     names = {entry.name for entry in folder_entries(path, fix)}
     held_out = "val" if "val" in names and "test" not in names else "test"
@@ -147,16 +156,13 @@ def image_folder(
         if count == 0:
             raise problem(tree.root / name, f"image files ({', '.join(SUFFIXES)})", "none", fix)
 
-    def read(file: Path) -> Image.Image:
-        def square(image: Image.Image) -> Image.Image:
-            if image.mode[0] in "IF":  # Pillow would cut off all that is above 255
-                raise problem(file, "an image of 8 bits per channel", f"mode {image.mode}", "convert it")
-            return center_square(ImageOps.exif_transpose(image), image_size)
-
-        return read_image(file, "remove or replace it", square)
+    def upright(image: Image.Image, file: Path) -> Image.Image:
+        if image.mode[0] in "IF":  # Pillow would cut off all that is above 255
+            raise problem(file, "an image of 8 bits per channel", f"mode {image.mode}", "convert it")
+        return center_square(ImageOps.exif_transpose(image), image_size)
 
     def build() -> ImageSet:
-        images = decode(tree.paths, read, image_size, tree.root)
+        images = decode(tree.paths, image_size, tree.root, "remove or replace it", upright)
         return image_set(f"imagefolder:{path}", split, images, tree.labels, tree.classes)
 
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]

@@ -1,7 +1,5 @@
 """Opens what lies in a data folder without trusting it: regular files up to a size, images up to a number of pixels."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Callable
@@ -56,13 +54,8 @@ def stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def open_file(path: Path, fix: str, limit: int = LIST_BYTES) -> io.BufferedReader:
-    """A regular file of at most ``limit`` bytes, open for reading; ``fix`` ends the message of an error.
-
-    Raises:
-        DataError: it is something else, or cannot be read.
-    """
-    expected = f"a regular file of at most {limit:,} bytes"
+def open_file(path: Path, fix: str, limit: int) -> io.BufferedReader:
+    """A regular file of at most ``limit`` bytes, open for reading; DataError, which ``fix`` ends, for anything else."""
     try:
         file = open_regular(path)
     except OSError as error:
@@ -70,12 +63,12 @@ def open_file(path: Path, fix: str, limit: int = LIST_BYTES) -> io.BufferedReade
     if (size := os.fstat(file.fileno()).st_size) <= limit:
         return file
     file.close()
-    raise problem(path, expected, f"{size:,} bytes", fix)
+    raise problem(path, f"a regular file of at most {limit:,} bytes", f"{size:,} bytes", fix)
 
 
-def read_file(path: Path, fix: str) -> bytes:
-    """Content of a file of at most :data:`LIST_BYTES`."""
-    with open_file(path, fix) as file:
+def read_file(path: Path, fix: str, limit: int = LIST_BYTES) -> bytes:
+    """Content of a file of at most ``limit`` bytes."""
+    with open_file(path, fix, limit) as file:
         return file.read()
 
 
@@ -88,10 +81,9 @@ def as_text(content: bytes, path: Path, fix: str) -> str:
 
 
 def read_image(path: Path, fix: str, use: Callable[[Image.Image], T]) -> T:
-    """What ``use`` makes of an image, which is not decoded before its size is known; ``fix`` ends an error's message.
+    """What ``use`` makes of an image, which is not decoded before its size is known.
 
-    Raises:
-        DataError: it cannot be read, or is too large.
+    DataError, which ``fix`` ends, where it cannot be read or is too large.
     """
     try:
         with open_file(path, fix, IMAGE_BYTES) as file, Image.open(file, formats=FORMATS) as image:
@@ -107,14 +99,3 @@ def read_image(path: Path, fix: str, use: Callable[[Image.Image], T]) -> T:
     # Pillow's decoders raise many kinds of exception on damaged files.
     except Exception as error:
         raise problem(path, "an image file", f"one that cannot be read ({type(error).__name__})", fix) from None
-
-
-def rgb_of(side: int, path: Path, fix: str) -> Callable[[Image.Image], Image.Image]:
-    """For :func:`read_image`: the image in RGB, which must have ``side`` x ``side`` pixels."""
-
-    def use(image: Image.Image) -> Image.Image:
-        if image.size != (side, side):
-            raise problem(path, f"an image of {side}x{side} pixels", f"{image.width}x{image.height}", fix)
-        return image.convert("RGB")
-
-    return use

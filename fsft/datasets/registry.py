@@ -83,6 +83,9 @@ def _load(name: str, split: str, data_dir: str | os.PathLike[str], options: dict
         if option not in known:
             expected = f"the options {', '.join(known)}" if known else "no options"
             raise problem(name, expected, f"the unknown option {option!r}", "leave it out")
+    size = options.get("image_size", IMAGE_SIZE)
+    if not isinstance(size, int) or size < 1:
+        raise problem(name, "image_size to be a positive integer", repr(size), "choose one")
     folder = find_data(data_dir)
     if kind == "photodigits":
         return photodigits(split, **options)
@@ -92,9 +95,6 @@ def _load(name: str, split: str, data_dir: str | os.PathLike[str], options: dict
         return tiny_imagenet.tiny_imagenet(split, folder, fresh=checks.get("fresh", False), **options)
     if kind == "imagefolder":
         return image_folder(Path(place), split, folder, **options, **checks)
-    size = options.get("image_size", IMAGE_SIZE)
-    if not isinstance(size, int) or size < 1:
-        raise problem(name, "image_size to be a positive integer", repr(size), "choose one")
     return replace(STREAMED[name](split, folder), image_size=size)
 
 
@@ -112,10 +112,8 @@ def check_dataset(name: str, data_dir: str | os.PathLike[str] = "data", *, stric
         if isinstance(data, FileSet):
             extents = data.extents()
             size = " by ".join(f"{low} to {high}" for low, high in zip(extents.min(0), extents.max(0), strict=True))
-            lines += [
-                f"{split}: {len(data):,} images of {size} pixels, {classes}",
-                f"  SHA-256 of the list {data.sha256}",
-            ]
+            lines.append(f"{split}: {len(data):,} images of {size} pixels, {classes}")
+            lines.append(f"  SHA-256 of the list {data.sha256}")
             continue
         shape = "x".join(map(str, data.images.shape[1:]))
         lines += [f"{split}: {len(data):,} images of {shape}, {classes}", f"  SHA-256 {data.sha256}"]

@@ -7,11 +7,12 @@ import json
 import math
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,8 +27,49 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+_PARTS = ("images", "labels", "masks", "boxes")  # of an ImageSet, one row an image
+
+
+class _Split(ABC):
+    """What both kinds of set have: a name, a split, and labels int64 (n,) that are indices into ``classes``."""
+
+    name: str
+    split: str
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Self:
+        """The images with the indices ``rows`` (k,), in this order, with their ground truth."""
+
+    def subset(self, per_class: int, seed: int) -> Self:
+        """A random subset with ``per_class`` images of every class, in the original order.
+
+        Subsets of one seed are nested: the 20 images a class has in ``subset(20, s)`` are among those of
+        ``subset(50, s)``. DataError where a class has fewer.
+        """
+        counts = torch.bincount(self.labels, minlength=self.num_classes)
+        if per_class < 1 or per_class > int(counts.min()):
+            poorest = self.classes[int(counts.argmin())]
+            expected = f"1 to {int(counts.min())} images per class (class {poorest!r} has no more)"
+            found = f"per_class={per_class}"
+            raise problem(f"{self.name} {self.split}", expected, found, "choose a number in that range")
+        keys = np.asarray(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(self)))
+        by_class = np.lexsort((keys, self.labels.numpy()))
+        starts = np.concatenate([[0], np.cumsum(counts.numpy())[:-1]])
+        rank = np.arange(len(self)) - starts[self.labels.numpy()[by_class]]
+        return self.select(torch.from_numpy(np.sort(by_class[rank < per_class])))
+
+
 @dataclass(frozen=True, eq=False)
-class ImageSet:
+class ImageSet(_Split):
     """One split of a data set, small enough to live in memory (and on the device) whole.
 
     ``images`` uint8 (n, 3, H, W); ``labels`` int64 (n,) indices into ``classes``; ``sha256`` the
@@ -60,13 +102,6 @@ class ImageSet:
             found = f"{self.labels.min()} to {self.labels.max()}"
             raise problem(f"{self.name} {self.split}", f"labels from 0 to {len(self.classes) - 1}", found, "renumber")
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes)
-
     @property
     def image_size(self) -> int:
         """Side of the images in pixels."""
@@ -77,22 +112,9 @@ class ImageSet:
         """Mean and standard deviation (3,) to normalize with: those of these images, see :func:`channel_statistics`."""
         return channel_statistics(self.images)
 
-    def subset(self, per_class: int, seed: int) -> ImageSet:
-        """A random subset with ``per_class`` images of every class, in the original order.
-
-        Subsets of one seed are nested: the 20 images a class has in ``subset(20, s)`` are among those of
-        ``subset(50, s)``.
-        """
-        return self.select(balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}"))
-
     def select(self, rows: Tensor) -> ImageSet:
-        """The images with the indices ``rows`` (k,), in this order, with their ground truth."""
-        return self.altered(
-            images=self.images[rows],
-            labels=self.labels[rows],
-            masks=None if self.masks is None else self.masks[rows],
-            boxes=None if self.boxes is None else self.boxes[rows],
-        )
+        parts = {name: getattr(self, name) for name in _PARTS}
+        return self.altered(**{name: None if part is None else part[rows] for name, part in parts.items()})
 
     def altered(self, **changes: Any) -> ImageSet:
         """The set with other fields, and the fingerprint that belongs to them."""
@@ -101,12 +123,12 @@ class ImageSet:
 
 
 @dataclass(frozen=True, eq=False)
-class FileSet:
+class FileSet(_Split):
     """One split of a data set whose images are decoded one by one.
 
-    ``names`` are paths below ``root``; ``sizes`` their bytes; ``labels`` int64 (n,) indices into ``classes``; ``boxes``
-    float32 (n, 4): x0, y0, x1, y1 in pixels of the file, the right and lower edges exclusive. Networks see squares of
-    ``image_size`` pixels; ``fix`` ends the message of an error about a file.
+    ``names`` are paths below ``root``; ``sizes`` their bytes; ``boxes`` float32 (n, 4): x0, y0, x1, y1 in pixels of the
+    file, the right and lower edges exclusive. Networks see squares of ``image_size`` pixels; ``fix`` ends the message
+    of an error about a file.
     """
 
     name: str
@@ -119,13 +141,6 @@ class FileSet:
     boxes: Tensor = field(repr=False)
     fix: str = field(repr=False)
     image_size: int = IMAGE_SIZE
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes)
 
     @property
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -142,33 +157,15 @@ class FileSet:
         return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
     def image(self, index: int) -> Image.Image:
-        """The whole image of one file, in RGB; as it is stored, for that is what its box was drawn on.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """The whole image of one file, in RGB; as it is stored, for that is what its box was drawn on."""
         return read_image(self.root / self.names[index], self.fix, lambda image: image.convert("RGB"))
 
-    def subset(self, per_class: int, seed: int) -> FileSet:
-        """A random subset with ``per_class`` images of every class, as :meth:`fsft.ImageSet.subset` draws it."""
-        return self.select(balanced(self.labels, self.classes, per_class, seed, f"{self.name} {self.split}"))
-
     def select(self, rows: Tensor) -> FileSet:
-        """The files with the indices ``rows`` (k,), in this order."""
-        return replace(
-            self,
-            names=tuple(self.names[index] for index in rows.tolist()),
-            sizes=tuple(self.sizes[index] for index in rows.tolist()),
-            labels=self.labels[rows],
-            boxes=self.boxes[rows],
-        )
+        names, sizes = (tuple(part[index] for index in rows.tolist()) for part in (self.names, self.sizes))
+        return replace(self, names=names, sizes=sizes, labels=self.labels[rows], boxes=self.boxes[rows])
 
     def extents(self) -> np.ndarray:
-        """Width and height in pixels of every image, int64 (n, 2), all of which are decoded for it.
-
-        Raises:
-            DataError: an image cannot be read.
-        """
+        """Width and height in pixels of every image, int64 (n, 2), all of which are decoded for it."""
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             return np.array(list(pool.map(lambda index: self.image(index).size, range(len(self)))))
 
@@ -185,8 +182,7 @@ def image_set(
 ) -> ImageSet:
     """An ``ImageSet`` from arrays: ``images`` (n, 3, H, W), whole numbers from 0 to 255, ``labels`` integers (n,).
 
-    Raises:
-        DataError: the images are something else, such as numbers from 0 to 1, or a label is not the index of a class.
+    DataError where the images are something else, such as numbers from 0 to 1, or a label is not the index of a class.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     # What is no whole number, or too large, stays as it is, and is refused.
@@ -210,9 +206,8 @@ def file_set(
 ) -> FileSet:
     """A ``FileSet`` whose files exist and whose labels and boxes make sense.
 
-    Raises:
-        DataError: a name leads out of ``root``, a file is missing, a label is unknown, a box is empty, or a class has
-            no image.
+    DataError where a name leads out of ``root``, a file is missing, a label is unknown, a box is empty, or a class has
+    no image.
     """
     sizes, missing = [], []
     for entry in names:
@@ -240,29 +235,11 @@ def file_set(
 
 
 def below(name: str, root: Path, fix: str) -> str:
-    """``name`` if it is a plain relative path; a list from elsewhere must not lead out of its folder.
-
-    Raises:
-        DataError: it is not.
-    """
+    """``name``, which must be a plain relative path: a list from elsewhere must not lead out of its folder."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
         raise problem(root, "file names that stay in this folder", repr(name), fix)
     return name
-
-
-def balanced(labels: Tensor, classes: tuple[str, ...], per_class: int, seed: int, where: str) -> Tensor:
-    """Indices, ascending, of ``per_class`` random images of every class; ``where`` begins the message of an error."""
-    counts = torch.bincount(labels, minlength=len(classes))
-    if per_class < 1 or per_class > int(counts.min()):
-        poorest = classes[int(counts.argmin())]
-        expected = f"1 to {int(counts.min())} images per class (class {poorest!r} has no more)"
-        raise problem(where, expected, f"per_class={per_class}", "choose a number in that range")
-    keys = np.asarray(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(labels)))
-    by_class = np.lexsort((keys, labels.numpy()))
-    starts = np.concatenate([[0], np.cumsum(counts.numpy())[:-1]])
-    rank = np.arange(len(labels)) - starts[labels.numpy()[by_class]]
-    return torch.from_numpy(np.sort(by_class[rank < per_class]))
 
 
 def fingerprint(images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> str:
@@ -302,11 +279,12 @@ def check_statistics(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
-    """About ``count`` images of a set, without a copy of those that are in memory."""
+    """At most ``count`` images of a set, without a copy of those that are in memory."""
     every = math.ceil(len(data) / count)
     if isinstance(data, FileSet):
         return data.select(torch.arange(0, len(data), every))
-    return replace(data, images=data.images[::every], labels=data.labels[::every], masks=None, boxes=None)
+    parts = {name: getattr(data, name) for name in _PARTS}
+    return replace(data, **{name: None if part is None else part[::every] for name, part in parts.items()})
 
 
 def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:

@@ -156,8 +156,3 @@ def _collate(items: list[tuple[Tensor | DataError, int]]) -> tuple[Tensor | Data
     images, labels = zip(*items, strict=True)
     errors = [image for image in images if isinstance(image, DataError)]
     return errors[0] if errors else torch.stack(images), torch.tensor(labels)
-
-
-def in_order(count: int, batch_size: int) -> list[range]:
-    """Indices 0 to ``count`` in batches; the last may be smaller."""
-    return [range(begin, min(begin + batch_size, count)) for begin in range(0, count, batch_size)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fsft.datasets.cache import cached
 from fsft.datasets.imagefiles import decode
-from fsft.datasets.reading import as_text, folder_entries, problem, read_file, read_image, rgb_of, stamp
+from fsft.datasets.reading import as_text, folder_entries, problem, read_file, stamp
 from fsft.datasets.sets import ImageSet, image_set
 
 NAME = "tiny-imagenet"
@@ -83,7 +83,7 @@ class Listing:
 
     def build(self) -> ImageSet:
         """The decoded set."""
-        images = decode(self.paths, lambda path: read_image(path, FIX, rgb_of(SIZE, path, FIX)), SIZE, self.root)
+        images = decode(self.paths, SIZE, self.root, FIX)
         return image_set(NAME, self.split, images, self.labels, self.classes, boxes=self.boxes)
 
 

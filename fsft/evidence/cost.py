@@ -25,25 +25,18 @@ Network = PlainNet | JointNet
 
 @dataclass(frozen=True)
 class StepCost:
-    """The cost of one training step: forward, loss, and backward pass of a batch, in float32.
-
-    Attributes:
-        parameters: weights and biases of the network.
-        flops: floating-point operations of convolutions and matrix products, a multiplication and an addition being
-            two. Everything else is far less arithmetic, and is seen in ``moved_bytes``.
-        saved_bytes: what autograd keeps between the passes, see :func:`saved_activation_bytes`.
-        peak_bytes: the most that is alive at once: parameters, buffers, momentum, gradients, activations and
-            intermediate results. An allocator that wastes nothing would need as much; workspaces of cuDNN are not in.
-        moved_bytes: what all operations read and write, each on its own and without a cache, as in eager execution.
-        kernels: operations that compute something, so at least as many kernels are launched on a GPU.
-    """
+    """The cost of one training step: forward, loss, and backward pass of a batch, in float32."""
 
     parameters: int
+    # Of convolutions and matrix products, a multiplication and an addition being two. Everything else is far less
+    # arithmetic, and is seen in ``moved_bytes``.
     flops: int
-    saved_bytes: int
+    saved_bytes: int  # what autograd keeps between the passes, see saved_activation_bytes
+    # The most that is alive at once: parameters, buffers, momentum, gradients, activations and intermediate results. An
+    # allocator that wastes nothing would need as much; workspaces of cuDNN are not in.
     peak_bytes: int
-    moved_bytes: int
-    kernels: int
+    moved_bytes: int  # by all operations, each on its own and without a cache, as in eager execution
+    kernels: int  # operations that compute something: at least as many kernels are launched on a GPU
 
 
 def step_cost(
@@ -147,17 +140,14 @@ class StepMeter(TorchDispatchMode):
         if new or func._schema.is_mutable:
             self.kernels += 1
             self.moved_bytes += sum(map(_bytes, (*inputs, *outputs)))
-        for tensor in new.values():
-            self._allocated(tensor.untyped_storage())
+        for storage in (tensor.untyped_storage() for tensor in new.values()):
+            self._now_alive(storage.nbytes())
+            weakref.finalize(storage, self._now_alive, -storage.nbytes())
         return results
 
-    def _allocated(self, storage: torch.UntypedStorage) -> None:
-        self.live_bytes += storage.nbytes()
+    def _now_alive(self, more: int) -> None:
+        self.live_bytes += more
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
-        weakref.finalize(storage, self._freed, storage.nbytes())
-
-    def _freed(self, count: int) -> None:
-        self.live_bytes -= count
 
 
 def appendix_b_forward(network: JointNet, images: Tensor) -> JointOutput:

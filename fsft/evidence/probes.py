@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fsft.runtime.record import canonical_digest, find_results, parse
+from fsft.runtime.record import find_results, load_sound
 
 # With equal views a classifier gives the four one answer, and is right for one of them at best.
 CHANCE = 25.0
@@ -20,15 +20,7 @@ Probe = dict[str, Any]
 
 def load_probes(directory: str | Path | None = None) -> list[Probe]:
     """The probes in `probes/` of a results folder, sorted by file name; ValueError names a file that was altered."""
-    return [read_probe(path) for path in sorted((find_results(directory) / FOLDER).glob("*.json"))]
-
-
-def read_probe(path: Path) -> Probe:
-    """One file; ValueError when it is no JSON object or was altered."""
-    probe = parse(path)
-    if probe.get("digest") != canonical_digest(probe):
-        raise ValueError(f"{FOLDER}/{path.name}: the digest does not belong to the content: probe the run again")
-    return probe
+    return list(load_sound(find_results(directory) / FOLDER))
 
 
 def quadrants_named(table: list[list[float]]) -> float:

@@ -249,13 +249,8 @@ def cite(runs: Sequence[Run], names: dict[str, str]) -> Any:
     numbers = {int(names[run.file][1:]) for run in runs}
     if not numbers:
         return NOTHING
-    first, *others = _spans(numbers)
-    return Link(", ".join([f"{len(numbers)}:\N{NO-BREAK SPACE}{first}", *others]), f"{SCORECARD}#R{min(numbers)}")
-
-
-def _spans(numbers: set[int]) -> list[str]:
-    """Numbers with neighbors joined: ["R2 to R4", "R7"]."""
-    spans = [
-        [number for _, number in group] for _, group in groupby(enumerate(sorted(numbers)), lambda at: at[1] - at[0])
-    ]
-    return [unbroken(f"R{span[0]}" + (f" to R{span[-1]}" if span[1:] else "")) for span in spans]
+    # Neighbors have the same distance from their places in the list.
+    groups = groupby(enumerate(sorted(numbers)), lambda at: at[1] - at[0])
+    spans = [[number for _, number in group] for _, group in groups]
+    texts = [unbroken(f"R{span[0]}" + (f" to R{span[-1]}" if span[1:] else "")) for span in spans]
+    return Link(f"{len(numbers)}:\N{NO-BREAK SPACE}{', '.join(texts)}", f"{SCORECARD}#R{min(numbers)}")

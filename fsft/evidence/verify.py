@@ -6,27 +6,28 @@ the guards from the content, the fingerprint of a data set from the other runs o
 weights. None of this stops somebody who trains another network; it finds slips, and numbers that were typed.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from fsft.catalog import recipes
-from fsft.evidence import probes
-from fsft.evidence.probes import read_probe
-from fsft.maps.gallery import check_galleries
-from fsft.maps.scorefile import FOLDER, check_map_scores
+from fsft.evidence.probes import FOLDER as PROBES
+from fsft.maps.gallery import FOLDER as GALLERIES
+from fsft.maps.gallery import check_gallery
+from fsft.maps.scorefile import FOLDER as MAPS
+from fsft.maps.scorefile import check_map_scores
 from fsft.methods import METHODS
 from fsft.recipe import Recipe
-from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, parse
+from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, inspected, parse
 from fsft.runtime.schema import check_schema
 
 LARGEST = 2000  # layers or widening of a network that is built to count its parameters
+_NO_RECIPE = (ArithmeticError, TypeError, ValueError)  # by which fields tell that they are none of a recipe
 
 
 def verify(directory: str | Path | None = None, runs_dir: str | Path | None = None) -> list[str]:
@@ -51,10 +52,11 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
         if not broken:
             sound.append({**result, "file": path.name})
             problems += _check_weights(result, path, runs_dir)
-    for path in sorted((folder / FOLDER).glob("*.json")):
-        problems += check_map_scores(path, sound)
-    problems += check_galleries(folder, sound)
-    return [*problems, *(one for disagree in _disagreements(sound) for one in disagree), *_check_probes(folder, sound)]
+    problems += _disagreements(sound)
+    for beside, check in ((MAPS, check_map_scores), (GALLERIES, check_gallery), (PROBES, _check_probe)):
+        files = inspected(folder / beside, partial(check, ledger=sound))
+        problems += [one for _, found in files for one in found]
+    return problems
 
 
 def _tried(check: Callable[[Result], Iterable[str]], result: Result) -> list[str]:
@@ -76,19 +78,13 @@ def _check_guards(result: Result) -> Iterator[str]:
 def _contradictions(result: Result) -> Iterator[str]:
     """Fields of one result that do not follow from its other fields."""
     yield from _check_history(result)
-    recipe = _recipe(result)
-    if isinstance(recipe, Recipe):
-        for check in (_check_recipe, _check_rates, _check_network):
-            yield from check(result, recipe)
-    else:
-        yield f"field recipe: {recipe}"
-
-
-def _recipe(result: Result) -> Recipe | Exception:
     try:
-        return Recipe.from_dict(result["recipe"])
-    except (ArithmeticError, TypeError, ValueError) as error:
-        return error
+        recipe = Recipe.from_dict(result["recipe"])
+    except _NO_RECIPE as error:
+        yield f"field recipe: {error}"
+        return
+    for check in (_check_recipe, _check_rates, _check_network):
+        yield from check(result, recipe)
 
 
 def _check_history(result: Result) -> Iterator[str]:
@@ -191,74 +187,57 @@ def _parameters(model: str, block: str, shortcut: str, method: str, masks: str) 
     return two, three - two
 
 
-def _check_weights(result: Result, path: Path, runs_dir: str | Path | None) -> list[str]:
-    weights = None if runs_dir is None else Path(runs_dir) / path.stem / "weights.pt"
-    if weights is None or not weights.is_file():
-        return []
+def _check_weights(result: Result, path: Path, runs_dir: str | Path | None) -> Iterator[str]:
+    weights = Path(runs_dir or "") / path.stem / "weights.pt"
+    if runs_dir is None or not weights.is_file():
+        return
     from fsft.runtime.checkpoint import load_state, weights_digest
 
+    name = f"{path.stem}/weights.pt"
     try:
-        found = weights_digest(load_state(weights)["model"])
+        if weights_digest(load_state(weights)["model"]) != result["weights_sha256"]:
+            yield f"{path.name}: field weights_sha256: is not the hash of {name}"
     except Exception as error:  # whatever a damaged file makes the reader raise is one more problem to list
-        return [f"{path.name}: {path.stem}/weights.pt cannot be read ({type(error).__name__}: {error})"]
-    if found == result["weights_sha256"]:
-        return []
-    return [f"{path.name}: field weights_sha256: is not the hash of {path.stem}/weights.pt"]
+        yield f"{path.name}: {name} cannot be read ({type(error).__name__}: {error})"
 
 
-def _disagreements(sound: list[Result]) -> Iterator[list[str]]:
-    """Values that must be equal between runs."""
-    # A result without a recipe is reported with its file.
-    runs = [(result, recipe) for result in sound if isinstance(recipe := _recipe(result), Recipe)]
-    for split, fields in (("test", ()), ("train", ("images_per_class",))):
-        keys = [[getattr(recipe, field) for field in ("dataset", "dataset_options", *fields)] for _, recipe in runs]
-        for name in (f"{split}_sha256", f"{split}_images"):
-            values = [result["data"][name] for result, _ in runs]
-            yield _disagreement(f"data.{name}", runs, keys, values)
-    yield _disagreement("parameters", runs, [r.digest for _, r in runs], [result["parameters"] for result, _ in runs])
-    hashes = [result["weights_sha256"] for result, _ in runs]
-    trainings = [f"seed {result['seed']} of recipe {recipe.digest[:8]}" for result, recipe in runs]
-    yield _disagreement("weights_sha256", runs, hashes, trainings)
-
-
-def _disagreement(
-    name: str, runs: list[tuple[Result, Recipe]], keys: Iterable[Any], values: Iterable[Any]
-) -> list[str]:
-    """Whoever differs from the majority of the runs with an equal key is named."""
-    groups: defaultdict[str, list[tuple[Any, str]]] = defaultdict(list)
-    for (result, _), key, value in zip(runs, keys, values, strict=True):
-        groups[repr(key)].append((value, result["file"]))
-    problems = []
-    for members in groups.values():
+def _disagreements(sound: list[Result]) -> Iterator[str]:
+    """Values that must be equal between runs with an equal key: whoever differs from the majority is named."""
+    groups: defaultdict[tuple[str, str], list[tuple[Any, str]]] = defaultdict(list)
+    for result in sound:
+        with suppress(*_NO_RECIPE):  # which is reported with its file
+            recipe, data = Recipe.from_dict(result["recipe"]), result["data"]
+            test, train = (recipe.dataset, recipe.dataset_options), recipe.images_per_class
+            training = f"seed {result['seed']} of recipe {recipe.digest[:8]}"
+            for name, key, value in (
+                *((f"data.test_{what}", test, data[f"test_{what}"]) for what in ("sha256", "images")),
+                *((f"data.train_{what}", (test, train), data[f"train_{what}"]) for what in ("sha256", "images")),
+                ("parameters", recipe.digest, result["parameters"]),
+                ("weights_sha256", result["weights_sha256"], training),
+            ):
+                groups[name, repr(key)].append((value, result["file"]))
+    for (name, _), members in groups.items():
         usual, votes = Counter(value for value, _ in members).most_common(1)[0]
         expected = f"field {name}: expected {usual} as in {votes} other run{'s' * (votes > 1)}"
-        problems += [f"{file}: {expected}, found {value}" for value, file in members if value != usual]
-    return problems
+        yield from (f"{file}: {expected}, found {value}" for value, file in members if value != usual)
 
 
-def _check_probes(folder: Path, sound: list[Result]) -> Iterator[str]:
-    """Probes that are altered, that no network can give, or that belong to another network than that of their run."""
-    weights = {result["file"]: result["weights_sha256"] for result in sound}
-    for path in sorted((folder / probes.FOLDER).glob("*.json")):
-        try:
-            probe = read_probe(path)
-        except ValueError as error:
-            yield str(error)
-            continue
-        name, run = f"{probes.FOLDER}/{path.name}", probe.get("run")
-        if not isinstance(run, str) or run not in weights:
-            yield f"{name}: expected a sound run {run} in {folder.name}/"
-        elif weights[run] != probe.get("weights_sha256"):
-            yield f"{name}: field weights_sha256: is not that of {run}"
-        recognition = probe.get("recognition", {})
-        for images, table in recognition.items() if isinstance(recognition, Mapping) else [("", recognition)]:
-            if not _are_shares(table):
-                yield f"{name}: field recognition.{images}: expected rows of percentages that add up to 100"
-        for field, limit in (("features", 100), ("loss", math.inf)):
-            values = probe.get(field, {})
-            numbers = values.values() if isinstance(values, Mapping) else [values]
-            if not all(type(value) in (int, float) and 0 <= value <= limit for value in numbers):
-                yield f"{name}: field {field}: expected numbers from 0 to {limit:g}, found {values}"
+def _check_probe(path: Path, probe: Mapping[str, Any], ledger: list[Result]) -> Iterator[str]:
+    """What no network can give, or another network than that of the probe's run."""
+    run, recognition = probe.get("run"), probe.get("recognition", {})
+    weights = [result["weights_sha256"] for result in ledger if result["file"] == run]
+    if not weights:
+        yield f"expected a sound run {run} beside {path.parent.name}/"
+    elif weights != [probe.get("weights_sha256")]:
+        yield f"field weights_sha256: is not that of {run}"
+    for images, table in recognition.items() if isinstance(recognition, Mapping) else [("", recognition)]:
+        if not _are_shares(table):
+            yield f"field recognition.{images}: expected rows of percentages that add up to 100"
+    for field, limit in (("features", 100), ("loss", math.inf)):
+        values = probe.get(field, {})
+        numbers = values.values() if isinstance(values, Mapping) else [values]
+        if not all(type(value) in (int, float) and 0 <= value <= limit for value in numbers):
+            yield f"field {field}: expected numbers from 0 to {limit:g}, found {values}"
 
 
 def _are_shares(table: Any) -> bool:

@@ -15,12 +15,14 @@ _PANEL_LOOKS = plots.LOOKS | {"without": plots.Look("without FSFT", plots.BLACK,
 _DARK_FROM = 0.55  # white text on "Blues" from this share of the scale on
 
 
-def _numbers(ax: Axes, values: np.ndarray, high: float, text: str = "{:.0f}", least: float = 0.0) -> None:
-    """Write every value of at least `least` into its cell of an image of `values` with the scale 0 to `high`."""
+def _percentages(ax: Axes, values: np.ndarray, rows: Sequence[str], high: float = 100, least: float = 0.0) -> None:
+    """A table of percentages with named rows, shaded on a scale from 0 to `high`; those of at least `least` written."""
+    plots.picture(ax, values, cmap="Blues", vmin=0, vmax=high, aspect="auto")
+    ax.set_yticks(range(len(rows)), rows)
     for (row, column), value in np.ndenumerate(values):
         if value >= least:
             color = "white" if value > _DARK_FROM * high else plots.BLACK
-            ax.text(column, row, text.format(value), ha="center", va="center", color=color, fontsize=11)
+            ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize=11)
 
 
 def _frame(ax: Axes, row: float, column: float, width: float = 1) -> None:
@@ -40,15 +42,12 @@ def joint_row(joint: np.ndarray, mask: int, shown: Mapping[int, str]) -> Figure:
     Above, each row is a mask and each column a class, in percent; the row of the mask that was applied is framed.
     Below, this row divided by its sum. `shown` maps the classes that are drawn to their names.
     """
-    masks, columns, count = len(joint), joint.size, len(shown)
+    columns, count = joint.size, len(shown)
     conditional = 100 * (joint[mask] / joint[mask].sum())[list(shown)]
     joint = joint[:, list(shown)]
     fig, (above, below) = plt.subplots(2, 1, figsize=(plots.WIDTH, 4.8), sharex=True, height_ratios=[1.25, 1])
-    high = 100 * float(joint.max())
-    above.imshow(100 * joint, cmap="Blues", vmin=0, vmax=high, aspect="auto")
-    plots.hide_axes(above, f"$P(y, j \\mid \\tilde f_{mask})$ in percent: all {columns} columns compete")
-    above.set_yticks(range(masks), [f"$j = {j}$" for j in range(masks)])
-    _numbers(above, 100 * joint, high, least=1)
+    _percentages(above, 100 * joint, [f"$j = {j}$" for j in range(len(joint))], 100 * float(joint.max()), least=1)
+    above.set_title(f"$P(y, j \\mid \\tilde f_{mask})$ in percent: all {columns} columns compete")
     _frame(above, mask, 0, width=count)
     below.bar(range(count), conditional, color=plots.BLUE)
     below.set_title(f"$P(y \\mid \\tilde f_{mask}, j = {mask})$: only the framed row competes")
@@ -64,14 +63,9 @@ def votes(picture: np.ndarray, probabilities: np.ndarray, names: Sequence[str], 
     """
     rows, count = probabilities.shape
     fig, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH + 0.6, 3.6), width_ratios=[1, 2.6])
-    left.imshow(picture)
-    plots.hide_axes(left)
-    percent = 100 * probabilities
-    right.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    plots.hide_axes(right)
-    right.set_yticks(range(rows), names)
+    plots.picture(left, picture)
+    _percentages(right, 100 * probabilities, names, least=1)
     right.set_xticks(range(count), classes, rotation=_rotation(classes))
-    _numbers(right, percent, 100, least=1)
     right.axhline(rows - 1.5, color=plots.BLACK, linewidth=2)
     for row, winner in enumerate(probabilities.argmax(1)):
         _frame(right, row, int(winner))
@@ -113,8 +107,7 @@ def examples(rows: Mapping[str, Sequence[tuple[np.ndarray, str]]], columns: int 
         for ax in line[len(pictures) :]:
             ax.axis("off")
         for ax, (picture, caption) in zip(line, pictures, strict=False):
-            ax.imshow(picture)
-            plots.hide_axes(ax)
+            plots.picture(ax, picture)
             ax.set_title(caption, fontsize=11)
         line[0].set_ylabel(label)
         if not pictures:
@@ -126,12 +119,9 @@ def confusions(tables: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure
     """Square tables of shares (M, M), rows the truth and columns the answer, side by side, in percent."""
     fig, axes = plt.subplots(1, len(tables), figsize=(plots.WIDTH, 6.4 / len(tables) + 1.2), sharey=True, squeeze=False)
     for ax, (title, shares) in zip(axes[0], tables.items(), strict=True):
-        ax.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
-        plots.hide_axes(ax, title)
+        _percentages(ax, 100 * shares, names)
         ax.set_xticks(range(len(names)), names, rotation=90)
-        ax.set_yticks(range(len(names)), names)
-        ax.set_xlabel("answer")
-        _numbers(ax, 100 * shares, 100)
+        ax.set(xlabel="answer", title=title, aspect="equal")
     axes[0][0].set_ylabel("truth")
     return fig
 

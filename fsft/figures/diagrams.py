@@ -27,8 +27,7 @@ _CORNERS = (None, (0, 1), (1, 1), (0, 0), (1, 0))
 def draw_mask(ax: Axes, mask: np.ndarray, title: str | None = None) -> None:
     """A binary mask (H, W): grey positions are kept, black ones dropped; thin lines separate the positions."""
     height, width = mask.shape
-    ax.imshow(mask, cmap=_MASK_CMAP, vmin=0, vmax=1)
-    plots.hide_axes(ax, title)
+    plots.picture(ax, mask, title, cmap=_MASK_CMAP, vmin=0, vmax=1)
     for x in range(1, width):
         ax.axvline(x - 0.5, color="white", linewidth=0.4)
     for y in range(1, height):
@@ -41,8 +40,7 @@ def draw_masked(ax: Axes, channel: np.ndarray, mask: np.ndarray, title: str | No
     `limits` are the values of the darkest and the brightest color; without them, the channel's own.
     """
     low, high = limits or (channel.min(), channel.max())
-    ax.imshow(np.where(mask > 0, channel, np.nan), cmap=plots.FEATURE_CMAP, vmin=low, vmax=high)
-    plots.hide_axes(ax, title)
+    plots.picture(ax, np.where(mask > 0, channel, np.nan), title, cmap=plots.FEATURE_CMAP, vmin=low, vmax=high)
     _hatch(ax, mask, channel.shape)
 
 
@@ -76,17 +74,16 @@ def mask_row(masks: np.ndarray, names: Sequence[str] = plots.MASK_NAMES) -> Figu
 
 def family_rows(families: Mapping[str, np.ndarray]) -> Figure:
     """Families of masks (M, H, W), one below the other, each named on the left; grey is kept, black is dropped."""
-    columns = max(len(masks) for masks in families.values())
-    side = (plots.WIDTH - 1.6) / columns
-    size = (plots.WIDTH, len(families) * (side + 0.12) + 0.3)
-    fig, axes = plt.subplots(len(families), columns, squeeze=False, figsize=size)
+    counts = [len(masks) for masks in families.values()]
+    size = (plots.WIDTH, len(families) * ((plots.WIDTH - 1.6) / max(counts) + 0.12) + 0.3)
+    fig, axes = plt.subplots(len(families), max(counts), squeeze=False, figsize=size)
     for row, (name, masks) in zip(axes, families.items(), strict=True):
         for ax in row[len(masks) :]:
             ax.set_visible(False)
         for ax, mask in zip(row, masks, strict=False):
             draw_mask(ax, mask)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    for j, ax in enumerate(axes[np.argmax([len(masks) for masks in families.values()])]):
+    for j, ax in enumerate(axes[np.argmax(counts)]):
         ax.set_xlabel(f"$M_{{{j}}}$", fontsize=11)
     return fig
 
@@ -100,9 +97,8 @@ def pretext_task(image: np.ndarray, channel: np.ndarray, masks: np.ndarray, labe
     fig = plt.figure(figsize=(plots.WIDTH, 1.28 * count + 0.5))
     left, right = np.asarray(fig.subfigures(1, 2, width_ratios=(1, 1.9)))
     image_ax, feature_ax = left.subplots(2, 1, gridspec_kw={"hspace": 0.35})
-    image_ax.imshow(image)
     name = "" if class_name == str(label) else f"\n“{class_name}”"
-    plots.hide_axes(image_ax, f"image $x$, class {label}{name}")
+    plots.picture(image_ax, image, f"image $x$, class {label}{name}")
     draw_masked(feature_ax, channel, np.ones_like(channel), "features $f$\n(one channel)")
     inside = {"xycoords": image_ax.transAxes, "textcoords": image_ax.transAxes}
     plots.arrow(image_ax, (0.5, -0.04), (0.5, -0.3), **inside)
@@ -201,10 +197,8 @@ def pooling_as_product(features: np.ndarray, masks: np.ndarray) -> Figure:
         (axes[4], pooled, f"pooled\n{channels} × {count}", "$j$", "", plots.FEATURE_CMAP),
     )
     for ax, values, title, xlabel, ylabel, cmap in panels:
-        ax.imshow(values, cmap=cmap, aspect="auto", interpolation="nearest")
-        plots.hide_axes(ax, title)
-        ax.set_xlabel(xlabel)
-        ax.set_ylabel(ylabel)
+        plots.picture(ax, values, title, cmap=cmap, aspect="auto")
+        ax.set(xlabel=xlabel, ylabel=ylabel)
     for ax, sign in ((axes[1], "×"), (axes[3], "=")):
         ax.axis("off")
         ax.text(0.5, 0.5, sign, ha="center", va="center", fontsize=16)
@@ -266,8 +260,7 @@ def labelled_strip(
 
 
 def _picture(ax: Axes, picture: np.ndarray, caption: str, mask: np.ndarray | None) -> None:
-    ax.imshow(picture)
-    plots.hide_axes(ax)
+    plots.picture(ax, picture)
     ax.set_title(caption, fontsize=11)
     if mask is not None:
         _hatch(ax, mask, picture.shape)
@@ -275,8 +268,7 @@ def _picture(ax: Axes, picture: np.ndarray, caption: str, mask: np.ndarray | Non
 
 def _label(ax: Axes, target: np.ndarray, names: Sequence[str], *, with_shares: bool) -> None:
     """A label as a small table, with the classes that it names; shares below one can be written below them."""
-    ax.imshow(target, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    plots.hide_axes(ax)
+    plots.picture(ax, target, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.set_xticks(np.arange(len(names)) - 0.5, minor=True)
     ax.set_yticks(np.arange(len(target)) - 0.5, minor=True)
     ax.grid(which="minor", color="#DDDDDD", linewidth=0.6)

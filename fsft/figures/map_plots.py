@@ -4,8 +4,6 @@ A map is shown plain or over its image in grey. All maps of a figure share one s
 because a map stretched to its own maximum looks as strong as any other; the maximum of each is printed below it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -63,13 +61,12 @@ def gallery(
     letters = 11 if columns < 6 else 9
     parts = []
     for row, (image, label) in enumerate(zip(images, row_labels, strict=True)):
-        axes[row, 0].imshow(image.transpose(1, 2, 0))
-        plots.hide_axes(axes[row, 0])
+        plots.picture(axes[row, 0], image)
         axes[row, 0].set_ylabel(label, fontsize=letters)
         where = []
         for ax, (name, values) in zip(axes[row, 1:], maps.items(), strict=True):
-            ax.imshow(values[row] if plain else overlay(image, values[row], high), cmap=MAP_CMAP, vmin=0, vmax=high)
-            plots.hide_axes(ax)
+            shown = values[row] if plain else overlay(image, values[row], high)
+            plots.picture(ax, shown, cmap=MAP_CMAP, vmin=0, vmax=high)
             ax.set_xlabel(f"max {values[row].max():.3g}", fontsize=letters)
             if regions is not None:
                 ax.contour(regions[row], levels=[0.5], colors="white", linewidths=1.2)
@@ -119,8 +116,7 @@ def mean_maps(maps: Mapping[str, np.ndarray], dropped: Mapping[str, int], unit: 
     parts = []
     for ax, (title, values) in zip(axes.flat, maps.items(), strict=False):
         height, width = values.shape
-        ax.imshow(values, cmap=MAP_CMAP, vmin=0, vmax=high)
-        plots.hide_axes(ax, title)
+        plots.picture(ax, values, title, cmap=MAP_CMAP, vmin=0, vmax=high)
         ax.axhline(height // 2 - 0.5, color="white", linewidth=1)
         ax.axvline(width // 2 - 0.5, color="white", linewidth=1)
         shares = (100 * quadrant_shares(torch.from_numpy(values)[None])[0]).tolist()

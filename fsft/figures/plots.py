@@ -9,12 +9,10 @@ never carries a meaning alone: every method has its own marker and line style to
 ground, also on the dark theme, because the inks are chosen for it.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io
-import math
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,10 +111,8 @@ def show(fig: Figure, alt: str) -> None:
     """
     text = " ".join(str(alt).split())
     if len(text.split()) < MIN_ALT_WORDS:
-        raise ValueError(
-            f"alt text needs at least {MIN_ALT_WORDS} words that say what the figure shows, "
-            f"found {text!r}: describe the data, not the file"
-        )
+        expected = f"alt text needs at least {MIN_ALT_WORDS} words that say what the figure shows"
+        raise ValueError(f"{expected}, found {text!r}: describe the data, not the file")
     buffer = io.BytesIO()
     # Without a Software entry the same figure gives the same bytes under another matplotlib patch release.
     fig.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
@@ -131,11 +127,10 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = F
     Every text is escaped. Floats are rounded to `digits`; a missing value reads "not run". `index=True` shows
     the index as the first column. A value may be a `Link`; `frame.attrs["anchors"]` names the rows, for links to them.
     """
-    if not caption.strip():
+    if not (caption := caption.strip()):
         raise ValueError("a table needs a caption that says what its rows are, found an empty one")
     shown = frame.reset_index() if index else frame
     text = shown.to_string(index=False, float_format=lambda value: f"{value:.{digits}f}", na_rep="not run")
-    caption = caption.strip()
     _display({"text/html": _table_html(shown, caption, digits), "text/plain": f"{caption}\n{text}"}, {})
 
 
@@ -148,18 +143,14 @@ def _display(data: dict[str, str], metadata: dict[str, Any]) -> None:
         print(data["text/plain"])
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and not _is_missing(value)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and not pd.isna(value)
 
 
-def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _cell_text(value: object, digits: int) -> str:
+def _cell_text(value: Any, digits: int) -> str:
     if isinstance(value, Link):
         return f'<a href="{html.escape(value.href, quote=True)}">{html.escape(value.text)}</a>'
-    if _is_missing(value):
+    if pd.isna(value):
         return "not run"
     if isinstance(value, (float, np.floating)):
         return f"{value:.{digits}f}"
@@ -227,6 +218,14 @@ def box(ax: Axes, x: float, y: float, text: str, size: tuple[float, float], colo
     ax.text(x, y, text, ha="center", va="center", fontsize=11, linespacing=1.2, zorder=3)
 
 
+def picture(ax: Axes, values: np.ndarray, title: str | None = None, **imshow: Any) -> None:
+    """An image or a table of values (H, W), (H, W, 3) or (3, H, W) in a frame; keyword arguments reach `imshow`."""
+    if values.ndim == 3 and values.shape[0] == 3 and values.shape[2] != 3:
+        values = values.transpose(1, 2, 0)
+    ax.imshow(values, **imshow)
+    hide_axes(ax, title)
+
+
 def hide_axes(ax: Axes, title: str | None = None) -> None:
     """Turn an axes into a picture frame: no ticks, no grid, a thin border, an optional title."""
     ax.set(xticks=[], yticks=[])
@@ -246,15 +245,13 @@ def image_rows(
     columns = max(len(row) for row in images)
     size = (WIDTH, len(images) * WIDTH / columns + (0.5 if titles else 0.1))
     fig, axes = plt.subplots(len(images), columns, squeeze=False, figsize=size)
-    for y, row in enumerate(images):
-        for ax in axes[y, len(row) :]:
-            ax.set_visible(False)
-        for x, picture in enumerate(map(np.asarray, row)):
-            ax = axes[y, x]
-            if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
-                picture = picture.transpose(1, 2, 0)
-            ax.imshow(picture, **imshow)
-            hide_axes(ax, titles[x] if y == 0 and x < len(titles) else None)
-            if x == 0 and y < len(row_labels):
-                ax.set_ylabel(row_labels[y])
+    for line, row, label in itertools.zip_longest(axes, images, row_labels[: len(images)]):
+        for ax, values in itertools.zip_longest(line, row):
+            if values is None:
+                ax.set_visible(False)
+            else:
+                picture(ax, np.asarray(values), **imshow)
+        line[0].set_ylabel(label or "")
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title)
     return fig

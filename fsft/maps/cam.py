@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsft.framework import JointNet, JointOutput, PlainNet, aggregated_logits, matching_logits, modes, predict
+from fsft.framework import JointNet, JointOutput, PlainNet, mode_scores, predict
 from fsft.masks import quadrant_masks
 
 # By method, the package's class. With global average pooling and a linear classifier, HiResCAM is CAM but for the
@@ -65,10 +65,8 @@ def class_maps(
             have no reason to.
         batch_size: images at once.
 
-    Raises:
-        ValueError: unknown method, mode or layer; classes or images that do not fit; a network that transforms before
-            ``layer``, or whose last features are tokens and not maps.
-        ImportError: the grad-cam package is missing, or cannot be imported.
+    ValueError: unknown method, mode or layer; classes or images that do not fit; a network that transforms before
+    ``layer``, or whose last features are tokens and not maps. ImportError: the grad-cam package is missing.
     """
     _check(model, images, classes, method, mode)
     device = next(model.parameters()).device
@@ -104,18 +102,7 @@ def class_scores(output: Tensor | JointOutput, mode: str | None = None) -> Tenso
     """
     if not isinstance(output, JointOutput):
         return output
-    if (mode := mode or "si") not in modes(output):
-        raise ValueError(f"expected a mode among {modes(output)}, which this network has, found {mode!r}")
-    if mode == "si":
-        return matching_logits(output.last)[:, 0]
-    if mode == "sd":
-        assert output.distilled is not None
-        return output.distilled
-    scores = aggregated_logits(output.last)
-    if mode in ("ag", "ag-logits"):
-        assert output.penultimate is not None
-        scores = (scores + aggregated_logits(output.penultimate)) / 2
-    return scores
+    return torch.stack(mode_scores(output, mode or "si")).mean(0)
 
 
 class ClassScores(nn.Module):

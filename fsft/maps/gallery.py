@@ -19,7 +19,7 @@ from PIL import Image
 from fsft.maps.scorefile import check_run, sealed
 from fsft.recipe import Recipe
 from fsft.runtime.files import writable_folder, write_atomically
-from fsft.runtime.record import check_digest, check_name, find_results, parse
+from fsft.runtime.record import check_name, find_results, load_sound
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +42,8 @@ def write_gallery(
 
     The images are evenly chosen from the test set, neither by class nor by answer, so that runs on the same data show
     the same ones. The true class is explained by CAM (:func:`fsft.maps.cam.class_maps`) in each inference mode that
-    reads the last stage alone, centered; of single inference also the raw score.
-
-    Raises:
-        FileNotFoundError, ImportError: as :func:`fsft.maps.localize.localize`.
-        ValueError: the test set is not the run's, or has fewer images.
+    reads the last stage alone, centered; of single inference also the raw score. It raises what
+    :func:`fsft.maps.localize.localize` does, and ValueError where the test set has fewer images.
     """
     # Here, and not above: who reads or checks galleries needs no PyTorch.
     import torch
@@ -101,16 +98,12 @@ def load_galleries(results_dir: str | Path | None = None) -> dict[str, dict[str,
     """All galleries by the name of their recipe; of several seeds, the first.
 
     In each, ``["pixels"]`` is (n, 3, H, W) uint8 and ``["maps"][kind]`` is (n, H, W) float32 in units of the score.
-
-    Raises:
-        ValueError: a file was altered, or its sheet is not there.
+    ValueError when a file was altered, or its sheet is not there.
     """
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted((find_results(results_dir) / FOLDER).glob("*.json")):
-        content = parse(path)
-        if problems := list(_problems(path, content)):
-            raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}")
-        sheet = np.asarray(Image.open(path.with_suffix(".webp")).convert("RGB"))
+    folder = find_results(results_dir) / FOLDER
+    for content in load_sound(folder, check_sheet):
+        sheet = np.asarray(Image.open(folder / f"{content['slug']}-seed{content['seed']}.webp").convert("RGB"))
         count, rows = len(content["images"]), 1 + len(content["white"])
         tiles = sheet.reshape(rows, len(sheet) // rows, count, -1, 3).transpose(0, 2, 4, 1, 3)
         grey = {kind: high * tiles[row + 1, :, 0] for row, (kind, high) in enumerate(content["white"].items())}
@@ -119,22 +112,14 @@ def load_galleries(results_dir: str | Path | None = None) -> dict[str, dict[str,
     return found
 
 
-def check_galleries(results_dir: Path, ledger: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Problems of a folder's galleries as sentences: altered files, and those that belong to no run of the ledger."""
-    problems = []
-    for path in sorted((results_dir / FOLDER).glob("*.json")):
-        try:
-            content = parse(path)
-            claims = {field: content[field] for field in SAME} | {"data.test_sha256": content["test_sha256"]}
-            found = [*_problems(path, content), *check_run(path, claims, ledger)]
-        except (KeyError, ValueError) as error:
-            found = [f"expected a gallery, found {type(error).__name__}: {error}"]
-        problems += [f"{FOLDER}/{path.name}: {problem}" for problem in found]
-    return problems
+def check_gallery(path: Path, content: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is wrong with a gallery: another sheet, or that it belongs to no run of the ledger."""
+    yield from check_sheet(path, content)
+    claims = {field: content[field] for field in SAME} | {"data.test_sha256": content["test_sha256"]}
+    yield from check_run(path, claims, ledger)
 
 
-def _problems(path: Path, content: Mapping[str, Any]) -> Iterator[str]:
-    yield from check_digest(content)
+def check_sheet(path: Path, content: Mapping[str, Any]) -> Iterator[str]:
     yield from check_name(path, content)
     sheet = path.with_suffix(".webp")
     if not sheet.exists():

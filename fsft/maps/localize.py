@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fsft import augment
 from fsft.datasets.registry import FileSet, ImageSet
+from fsft.datasets.sets import evenly_chosen
 from fsft.datasets.stream import as_shown
 from fsft.evaluation import predict_all
 from fsft.framework import JointNet, PlainNet
@@ -40,19 +41,16 @@ def localize(
 ) -> MapScores:
     """Score the maps of a finished run, write ``results_dir/maps/<slug>-seed<seed>.json``, and return what is in it.
 
-    The true class is explained, in every inference mode, on all test images or about so many, evenly chosen. Where the
+    The true class is explained, in every inference mode, on all test images or up to so many, evenly chosen. Where the
     test set has masks, they are the ground truth, else its boxes.
 
-    Raises:
-        FileNotFoundError: the run is not done, or its weights are not there.
-        ValueError: the test set is not the run's or has no ground truth; ``images`` are given, and scores are there.
-        ImportError: the grad-cam package is not installed.
+    FileNotFoundError: the run is not done, or its weights are not there. ValueError: the test set is not the run's or
+    has no ground truth; ``images`` are given, and scores are there. ImportError: the grad-cam package is missing.
     """
     if images is not None and images < 1:
         raise ValueError(f"expected at least one image, found {images}")
     device = resolve_device(device)
-    stem = recipe.run_name(seed)
-    path = Path(results_dir) / FOLDER / f"{stem}.json"
+    path = Path(results_dir) / FOLDER / f"{recipe.run_name(seed)}.json"
     if images is not None and path.exists():
         raise ValueError(
             f"expected no scores yet, found {path}, perhaps of more than {images} images: move it away first"
@@ -60,7 +58,7 @@ def localize(
     run, train_set, test_set = finished(recipe, seed, data_dir, runs_dir, results_dir, device)
     assert isinstance(run.model, PlainNet | JointNet)
     writable_folder(path.parent)
-    scores = map_scores(run.model, train_set, _some(test_set, images or len(test_set)))
+    scores = map_scores(run.model, train_set, evenly_chosen(test_set, images or len(test_set)))
     scored = len(scores["scores"]["uniform"]["energy"])
     content = {
         "schema": SCHEMA,
@@ -80,11 +78,10 @@ def finished(
 ) -> tuple[Run, ImageSet | FileSet, ImageSet | FileSet]:
     """A run with its weights, and the training and test set that it names; raises as :func:`localize` does."""
     require_package()
-    stem = recipe.run_name(seed)
-    result_path = Path(results_dir) / f"{stem}.json"
+    result_path = Path(results_dir) / f"{recipe.run_name(seed)}.json"
     if not result_path.exists():
         raise FileNotFoundError(f"expected a finished run, found no {result_path}; train it with 'fsft train'")
-    run = load_run(result_path, Path(runs_dir) / stem, device)
+    run = load_run(result_path, Path(runs_dir) / result_path.stem, device)
     train_set, test_set = recipe_data(recipe, data_dir)
     if test_set.sha256 != run.result["data"]["test_sha256"]:
         raise ValueError(f"expected the test set that {result_path.name} names, found another: check --data-dir")
@@ -101,7 +98,10 @@ def map_scores(
     statistics = train_set.statistics
     scores: dict[str, dict[str, list[int]]] = {}
     correct: dict[str, str] = {}
-    for part in _parts(test_set, PART):
+    for rows in torch.arange(len(test_set)).split(PART):
+        part = visible(test_set.select(rows))
+        if len(part) == 0:
+            continue
         answers = predict_all(model, part, statistics=statistics)
         for mode, probabilities in answers.items():
             hits = probabilities.argmax(1) == part.labels
@@ -112,19 +112,6 @@ def map_scores(
             for name, values in localization_scores(maps, **truth).items():
                 scores.setdefault(kind, {}).setdefault(name, []).extend(percent(values))
     return {"scores": scores, "correct": correct, "sanity": _sanity(model, statistics, test_set)}
-
-
-def _some(images: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
-    """About ``count`` images of a set, evenly chosen."""
-    return images.select(torch.arange(0, len(images), max(1, len(images) // count)))
-
-
-def _parts(test_set: ImageSet | FileSet, size: int) -> Iterator[ImageSet]:
-    """A test set in memory, at most ``size`` images at a time, see :func:`visible`."""
-    for rows in torch.arange(len(test_set)).split(size):
-        part = visible(test_set.select(rows))
-        if len(part):
-            yield part
 
 
 def visible(data: ImageSet | FileSet) -> ImageSet:
@@ -174,10 +161,10 @@ def _sanity(
 ) -> dict[str, dict[str, float]]:
     """What is left of the Grad-CAM maps without the training: mean energy inside in percent, and rank correlation.
 
-    On about :data:`SANITY_IMAGES` evenly chosen images, over :data:`DRAWS` draws of new parameters: "trained", "head"
+    On up to :data:`SANITY_IMAGES` evenly chosen images, over :data:`DRAWS` draws of new parameters: "trained", "head"
     (new classifiers) and "all" (a new network). A joint classifier is asked for single inference.
     """
-    [some] = _parts(_some(test_set, SANITY_IMAGES), 2 * SANITY_IMAGES)
+    some = visible(evenly_chosen(test_set, SANITY_IMAGES))
     images, truth = augment.normalize(some.images, *statistics, channels_last=True), ground_truth(some)
     trained = class_maps(model, images, some.labels, centered=True)
 

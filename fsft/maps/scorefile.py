@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from fsft.runtime.files import write_atomically
-from fsft.runtime.record import canonical_digest, check_digest, check_name, find_results, parse
+from fsft.runtime.record import canonical_digest, check_name, find_results, load_sound
 from fsft.runtime.schema import FILLED, TEXT, WHOLE, Rule, check_fields
 
 SCHEMA = 1
 FOLDER = "maps"
 MapScores = dict[str, Any]
-_OF_DATA = ("test_sha256", "test_images")
 
 
 def write_map_scores(path: Path, content: Mapping[str, Any]) -> None:
@@ -48,11 +47,7 @@ def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
     names file and field that are not of this format, or were altered.
     """
     found = []
-    for path in sorted((find_results(results_dir) / FOLDER).glob("*.json")):
-        content = parse(path)
-        problems = _problems(path, content) or check_digest(content)
-        if problems:
-            raise ValueError(f"{FOLDER}/{path.name}: {problems[0]}; `fsft verify` lists all such problems")
+    for content in load_sound(find_results(results_dir) / FOLDER, _problems):
         arrays = partial(np.array, dtype=np.float64)
         scores = {kind: dict(zip(of, map(arrays, of.values()), strict=True)) for kind, of in content["scores"].items()}
         correct = {mode: np.array(list(text)) == "1" for mode, text in content["correct"].items()}
@@ -60,18 +55,13 @@ def load_map_scores(results_dir: str | Path | None = None) -> list[MapScores]:
     return found
 
 
-def check_map_scores(path: Path, ledger: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Problems of one file as sentences: its format, its digest, and whether it belongs to a run of the ledger."""
-    try:
-        content = parse(path)
-    except ValueError as error:
-        return [f"{FOLDER}/{error}"]
-    problems = _problems(path, content)
-    if not problems:
-        claims = {field: content[field] for field in ("recipe_name", "weights_sha256")}
-        claims |= {f"data.{field}": content["data"].get(field) for field in _OF_DATA}
-        problems = [*check_digest(content), *check_run(path, claims, ledger)]
-    return [f"{FOLDER}/{path.name}: {problem}" for problem in problems]
+def check_map_scores(path: Path, content: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with a file of map scores: its format, or that it belongs to no run of the ledger."""
+    if problems := _problems(path, content):
+        return problems
+    claims = {field: content[field] for field in ("recipe_name", "weights_sha256")}
+    claims |= {f"data.{field}": content["data"].get(field) for field in ("test_sha256", "test_images")}
+    return list(check_run(path, claims, ledger))
 
 
 def check_run(path: Path, claims: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -29,11 +29,8 @@ def localization_scores(
     """Every score of every map: ``{"energy": (n,), "pointing": (n,), "iou@0.25": (n,), ...}``, all in [0, 1].
 
     Of maps (n, H, W), on the CPU, against ``masks`` (n, H, W), bool, true on the object, with IoU of pixels; or against
-    ``boxes`` (n, 4), x0, y0, x1, y1 in pixels, right and lower edges exclusive, with IoU of boxes.
-
-    Raises:
-        ValueError: not exactly one kind of ground truth, shapes that do not fit, maps that are not finite, or an object
-            without a pixel.
+    ``boxes`` (n, 4), x0, y0, x1, y1 in pixels, right and lower edges exclusive, with IoU of boxes. ValueError for not
+    exactly one of them, shapes that do not fit, maps that are not finite, or an object without a pixel.
     """
     if (masks is None) == (boxes is None):
         raise ValueError("expected masks or boxes as the ground truth, found both or neither: give one of them")
@@ -55,19 +52,15 @@ def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def energy_inside(maps: Tensor, regions: Tensor) -> np.ndarray:
-    """The share of the mass of maps (n, H, W) that lies in the regions (n, H, W), bool: float64 (n,).
-
-    The uniform map scores the region's area.
-    """
+    """The share of the mass of maps (n, H, W) in regions (n, H, W), bool: float64 (n,). Uniform maps score the area."""
     values, inside = _positive(maps, regions)
     return (values * inside).sum((1, 2)) / values.sum((1, 2))
 
 
 def pointing_game(maps: Tensor, regions: Tensor) -> np.ndarray:
-    """Whether the highest place of the map lies in the region: float64 (n,), 0 or 1 but for ties.
+    """Whether the highest place of the map lies in the region, without a tolerance around it: float64 (n,), 0 or 1.
 
     Where several pixels are highest, the share of them that is inside: what pointing at one of them at random scores.
-    There is no tolerance around the region.
     """
     values, inside = _positive(maps, regions)
     highest = values == values.max((1, 2), keepdims=True)
@@ -124,10 +117,7 @@ def randomized(model: PlainNet | JointNet, what: str = "all", seed: int = 0) -> 
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
-    """Spearman's correlation of two maps of each image: (n, H, W) twice to float64 (n,) in [-1, 1].
-
-    0 where a map is constant, since it ranks nothing.
-    """
+    """Spearman's correlation of two maps (n, H, W) of each image: float64 (n,), 0 where a map is constant."""
     if a.shape != b.shape:
         raise ValueError(f"expected maps of one shape, found {tuple(a.shape)} and {tuple(b.shape)}")
     ranks = [stats.rankdata(maps.flatten(1).double().numpy(), axis=1) for maps in (a, b)]

@@ -1,7 +1,5 @@
 """Checkpoints that are whole or not there, that notice a flipped bit, and that never execute code when read."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io
@@ -36,10 +34,7 @@ def load_state(path: Path) -> dict[str, Any]:
     """Read what :func:`save_state` wrote, to CPU memory.
 
     torch's own format does not notice a flipped bit in a tensor, so the digest is checked first. Only plain data is
-    accepted (``weights_only=True``).
-
-    Raises:
-        DamagedFileError: the digest does not fit, or what is sealed with it is not plain data.
+    accepted (``weights_only=True``). DamagedFileError for anything else.
     """
     with files.open_regular(path) as file:
         content = file.read()
@@ -52,11 +47,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def content_of(path: Path) -> Iterator[None]:
-    """Around what is made of a file: one that is whole, but holds something else, gets a sentence.
-
-    Raises:
-        DamagedFileError: what is inside made the reader raise an error.
-    """
+    """Around what is made of a file: DamagedFileError for one that is whole, but holds something else."""
     try:
         yield
     except Exception as error:  # there is no telling what other content makes its reader raise

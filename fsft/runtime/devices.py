@@ -1,7 +1,5 @@
 """Which device computes, in which precision, and that it computes the same bits every time."""
 
-from __future__ import annotations
-
 import os
 
 import torch
@@ -10,11 +8,7 @@ PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """The device of that name; None takes the GPU if there is one.
-
-    Raises:
-        ValueError: there is no such device here, or it is of a kind that this package was not made for.
-    """
+    """The device of that name, None taking the GPU if there is one; ValueError where there is none such here."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device is None:
         return torch.device("cuda" if gpus else "cpu")

@@ -1,7 +1,5 @@
 """Files that survive a kill at any moment: atomic writes, and one lock per run; and where a checkout is."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io
@@ -38,13 +36,10 @@ def in_checkout(folder: str | Path) -> Path | None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all; with OSError, for instance of a full disk, what was there before is kept.
 
     The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed; the folder is
     flushed too, so that the rename itself lasts.
-
-    Raises:
-        OSError: it cannot be written, for instance because the disk is full; what was there before is kept.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -77,20 +72,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """A regular file, open for reading.
-
-    Raises:
-        OSError: there is none, or it is something else, such as a pipe, which would keep us waiting for its writer.
-    """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
+    """A regular file, open for reading; OSError for anything else, such as a pipe, which would wait for its writer."""
+    at_once = getattr(os, "O_NONBLOCK", 0)  # Windows has no such pipes, and no such flag
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | at_once))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "a pipe or a device", str(path))
     return file
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such pipes, and no such flag
 
 
 def fault_point(name: str) -> None:
@@ -98,19 +86,13 @@ def fault_point(name: str) -> None:
 
 
 def writable_folder(folder: Path) -> None:
-    """Make the folder where it is missing, and see that files can be made in it: before hours of work, not after.
-
-    Raises:
-        OSError: it is a file, or may not be written.
-    """
+    """Make the folder where it is missing, and see that files can be made in it: before hours of work, not after."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise OSError(
-            f"expected a folder that can be written, found {folder} ({error.strerror}): name another"
-        ) from None
+        found = f"{folder} ({error.strerror})"
+        raise OSError(f"expected a folder that can be written, found {found}: name another") from None
 
 
 class FolderLockedError(RuntimeError):
@@ -122,17 +104,11 @@ def run_lock(folder: Path | None, result: Path | None = None) -> Iterator[None]:
     """Hold a run's folder and its result file; the system releases them when the process ends, however it ends.
 
     The lock beside the result, for runs that keep their files elsewhere, is gone when the result is there. Where the
-    system has no such locks, a warning says so.
-
-    Raises:
-        FolderLockedError: another process holds one of them.
-        OSError: a folder cannot be written.
+    system has no such locks, a warning says so. FolderLockedError: another process holds one of them.
     """
-    beside = None if result is None else result.with_suffix(".lock")
     with contextlib.ExitStack() as stack:
-        for path, held in ((None if folder is None else folder / "lock", folder), (beside, result)):
-            if path is None:
-                continue
+        for held in filter(None, (folder, result)):
+            path = held / "lock" if held == folder else held.with_suffix(".lock")
             writable_folder(path.parent)
             file = stack.enter_context(open(path, "a"))
             _held.add(file)
@@ -146,5 +122,5 @@ def run_lock(folder: Path | None, result: Path | None = None) -> Iterator[None]:
                 message = f"{held} is in use by another process: wait for it, or stop it first"
                 raise FolderLockedError(message) from None
         yield
-        if beside is not None and result is not None and result.exists():
-            beside.unlink(missing_ok=True)
+        if result is not None and result.exists():
+            result.with_suffix(".lock").unlink(missing_ok=True)

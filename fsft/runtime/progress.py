@@ -21,9 +21,9 @@ class ProgressReport:
     def __init__(self, style: str, title: str, epochs: int, steps_per_epoch: int, estimate: bool = True):
         if style not in STYLES:
             raise ValueError(f"expected progress to be one of {STYLES}, found {style!r}")
-        self.style = _live_or_lines() if style == "auto" else style
-        self.title, self.epochs, self.steps_per_epoch = title, epochs, steps_per_epoch
-        self.estimate = estimate
+        watched = ("ipykernel" in sys.modules or sys.stderr.isatty()) and not os.environ.get("FSFT_HEADLESS")
+        self.style = ("bar" if watched else "lines") if style == "auto" else style
+        self.title, self.epochs, self.steps_per_epoch, self.estimate = title, epochs, steps_per_epoch, estimate
         self.bar: Any = None
 
     def __enter__(self) -> ProgressReport:
@@ -70,11 +70,6 @@ class ProgressReport:
                 f"epoch {entry['epoch']}/{self.epochs}, {', '.join(filter(None, (loss, accuracies)))}"
                 + (f", {_duration(left)} left" if self.estimate and done else "")
             )
-
-
-def _live_or_lines() -> str:
-    watched = "ipykernel" in sys.modules or sys.stderr.isatty()
-    return "bar" if watched and not os.environ.get("FSFT_HEADLESS") else "lines"
 
 
 def _duration(seconds: float) -> str:

@@ -1,7 +1,5 @@
 """Where and with what a result was made."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import json
@@ -22,9 +20,14 @@ from fsft.runtime.record import leaves
 
 def environment(device: torch.device, together: int = 1) -> dict[str, Any]:
     """Versions, device, threads and commit, as JSON values for a result file; see :func:`device_record`."""
-    packages = ("torch", "torchvision", "numpy", "fsft")
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "numpy", "fsft"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+            versions[name] = None
     return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "versions": versions,
         "device": device_record(device, together),
         "threads": torch.get_num_threads(),
         "git": git_state(),
@@ -57,13 +60,6 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name.replace('.', ' ')} {a}, now {b}" for name, (a, b) in pairs.items() if a != b]
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def device_record(device: torch.device, together: int = 1) -> dict[str, Any]:
     """What computed: ``{"type": "cpu", "name": ..., "cores": ...}`` or the GPU's name, with CUDA and cuDNN versions.
 
@@ -75,16 +71,11 @@ def device_record(device: torch.device, together: int = 1) -> dict[str, Any]:
     if device.type == "cuda":
         name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
         return shared | {"type": "cuda", "name": name, "cuda": torch.version.cuda, "cudnn": cudnn}
-    name, isa = _processor_name(), torch.backends.cpu.get_cpu_capability()
-    return shared | {"type": device.type, "name": name, "cores": os.cpu_count(), "isa": isa}
-
-
-def _processor_name() -> str:
-    try:
+    name, isa = platform.processor() or platform.machine(), torch.backends.cpu.get_cpu_capability()
+    with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return shared | {"type": device.type, "name": name, "cores": os.cpu_count(), "isa": isa}
 
 
 def git_state(root: Path | None = None) -> dict[str, Any]:

@@ -5,12 +5,10 @@ hash of every field, which lets `fsft.evidence.verify` name what was altered. Ne
 recomputes them; for that there are the weights' hash, the commit, and the recipe.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +18,15 @@ from fsft.runtime.schema import check_schema
 GUARDS = ("digest", "checksums")
 _AGAIN = "restore it from a copy, such as git's, or make it again"
 Result = dict[str, Any]
-
-
+Check = Callable[[Path, Mapping[str, Any]], Iterable[str]]  # what is wrong with a file, as sentences
 SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # in an installed package: results/, benchmarks/results/
 
 
 def find_results(directory: str | Path | None = None) -> Path:
-    """The results folder.
+    """The results folder: the argument, which need not exist; else the environment variable FSFT_RESULTS; else the
+    first `results/` beside a `_toc.yml` in the working directory or above it; else the one that came with the package.
 
-    The argument, which need not exist; else the environment variable FSFT_RESULTS; else the first `results/` that lies
-    beside a `_toc.yml` in the working directory or above it; else the one that came with the package.
-
-    Raises:
-        ValueError: there is none. Nothing that reads runs may take a missing ledger for an empty one.
+    ValueError where there is none: nothing that reads runs may take a missing ledger for an empty one.
     """
     if directory is not None:
         return Path(directory)
@@ -138,6 +132,26 @@ def checksums(result: Mapping[str, Any]) -> dict[str, str]:
     return {name: hashlib.sha256(canonical_json(value).encode()).hexdigest()[:8] for name, value in leaves(result)}
 
 
+def inspected(folder: Path, check: Check) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Each JSON file of a folder beside the results: its content, and what is wrong with it by digest and `check`."""
+    for path in sorted(folder.glob("*.json")):
+        content = {}
+        try:
+            content = parse(path)
+            found = [*check_digest(content), *check(path, content)]
+        except (LookupError, TypeError, ValueError) as error:
+            found = [f"expected a sound file, found {type(error).__name__}: {error}"]
+        yield content, [f"{folder.name}/{path.name}: {problem}" for problem in found]
+
+
+def load_sound(folder: Path, check: Check = lambda path, content: ()) -> Iterator[dict[str, Any]]:
+    """The contents of these files; ValueError, which names the file, for one with a problem."""
+    for content, problems in inspected(folder, check):
+        if problems:
+            raise ValueError(f"{problems[0]}; `fsft verify` lists all such problems")
+        yield content
+
+
 def check_name(path: Path, result: Mapping[str, Any]) -> list[str]:
     """Whether the file is named after its slug and seed."""
     expected = f"{result['slug']}-seed{result['seed']}.json"
@@ -148,9 +162,8 @@ def check_digest(result: Mapping[str, Any]) -> list[str]:
     """Whether the content still has the digest that it was written with."""
     if "digest" not in result:
         return ["field digest: expected the SHA-256 of the content, found nothing"]
-    if result["digest"] != canonical_digest(result):
-        return ["field digest: does not belong to the content, which was altered after the run"]
-    return []
+    sound = result["digest"] == canonical_digest(result)
+    return [] if sound else ["field digest: does not belong to the content, which was altered after the run"]
 
 
 def best_epochs(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

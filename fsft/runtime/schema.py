@@ -38,10 +38,6 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
 def _date(value: Any) -> bool:
     try:
         return bool(datetime.fromisoformat(value))
@@ -55,7 +51,7 @@ def _or_null(rule: Rule) -> Rule:
 
 TEXT: Rule = ("text", lambda value: isinstance(value, str) and bool(value))
 OBJECT: Rule = ("an object", lambda value: isinstance(value, dict))
-WHOLE: Rule = ("a whole number of at least 0", _count)
+WHOLE: Rule = ("a whole number of at least 0", lambda value: type(value) is int and 0 <= value < 2**63)
 _POSITIVE: Rule = ("a number of at least 0", lambda value: _number(value) and value >= 0)
 _PERCENT: Rule = ("a percentage from 0 to 100", lambda value: _number(value) and 0 <= value <= 100)
 FILLED: Rule = ("an object", lambda value: isinstance(value, dict) and bool(value))

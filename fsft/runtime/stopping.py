@@ -1,7 +1,5 @@
 """SIGTERM, SIGHUP and Ctrl-C as a request that a loop answers when it suits."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

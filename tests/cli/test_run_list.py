@@ -103,4 +103,4 @@ def test_evaluate_refuses_the_weights_of_another_run(finished, capsys):
     state["model"] = {name: tensor + 1 for name, tensor in state["model"].items()}
     save_state(path, state)
     assert main(["evaluate", str(finished), "--device", "cpu"]) == 2
-    assert "expected the weights that the result file names" in capsys.readouterr().err
+    assert "found others: train it again" in capsys.readouterr().err

@@ -23,7 +23,6 @@ from fsft.datasets.stream import (
     batches,
     evaluation_transform,
     image_seed,
-    in_order,
     training_transform,
     worker_lost,
 )
@@ -94,7 +93,7 @@ def test_a_signal_to_the_group_does_not_end_workers(files):
 def test_evaluation_is_torchvisions_recipe(files):
     image = Image.open(files.root / files.names[0]).convert("RGB")
     expected = v2.Compose([v2.Resize(256), v2.CenterCrop(224), v2.PILToTensor()])(image)
-    images, _ = next(batches(Samples(files, evaluation_transform(224)), in_order(3, 2), workers=0))
+    images, _ = next(batches(Samples(files, evaluation_transform(224)), [[0, 1], [2]], workers=0))
     assert images.dtype == torch.uint8 and torch.equal(images[0], expected)
 
 
@@ -142,10 +141,6 @@ def test_the_command_line_says_that_a_worker_has_died(monkeypatch, capsys):
     monkeypatch.setattr("fsft.training.train", train)
     assert main(["train", "table4/cub200/fsft"]) == 1
     assert capsys.readouterr().err.startswith("fsft: expected processes that decode images, found one dead (DataLoader")
-
-
-def test_the_last_batch_of_a_test_may_be_smaller():
-    assert [list(part) for part in in_order(5, 2)] == [[0, 1], [2, 3], [4]]
 
 
 def test_boxes_are_cut_with_their_images(tmp_path):

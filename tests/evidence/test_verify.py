@@ -225,6 +225,8 @@ def with_probe(folder: Path, **changes: object) -> Path:
         ({"recognition": {"blank": [[120.0, -20.0], [50.0, 50.0]]}}, "recognition.blank: expected rows of percentages"),
         ({"recognition": {"blank": [[60.0, 30.0], [50.0, 50.0]]}}, "recognition.blank: expected rows of percentages"),
         ({"recognition": 3}, "recognition.: expected rows of percentages"),
+        ({"features": {"as it is": 100.5}}, "field features: expected numbers from 0 to 100, found"),
+        ({"loss": {"mask": True}}, "field loss: expected numbers from 0 to inf, found"),
     ],
 )
 def test_a_probe_belongs_to_the_weights_of_its_run(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -239,8 +241,8 @@ def test_an_edited_probe_is_noticed(tmp_path: Path) -> None:
     path = with_probe(tmp_path)
     path.write_text(path.read_text().replace('"padding"', '"paddinh"'))
     (problem,) = verify(tmp_path)
-    assert "the digest does not belong" in problem
-    with pytest.raises(ValueError, match="restore it"):
+    assert "field digest: does not belong" in problem
+    with pytest.raises(ValueError, match="fsft verify"):
         load_results(tmp_path)
 
 

@@ -252,7 +252,7 @@ def test_wrong_networks_and_modes(plain, joint, images):
         class_maps(plain, images, mode="si")
     without = JointNet(stages(), CLASSES, ("layer2",), input_size=12)
     for mode in ("ag", "sd"):
-        with pytest.raises(ValueError, match=f"which this network has, found '{mode}'"):
+        with pytest.raises(ValueError, match=f"found '{mode}'; this network lacks"):
             class_scores(without(images), mode)
 
 
