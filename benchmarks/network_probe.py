@@ -156,7 +156,7 @@ def main() -> None:
         write_atomically(path, f"{{\n{lines}\n}}\n".encode())
         print(f"{run}: {probe['features']}")
         for images, table in probe.get("recognition", {}).items():
-            print(f"  {images}: the dropped quadrant is named correctly for {quadrants_named(table):.1f} % of the views")
+            print(f"  {images}: the dropped quadrant is named for {quadrants_named(table):.1f} % of the views")
 
 
 if __name__ == "__main__":

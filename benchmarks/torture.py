@@ -589,7 +589,8 @@ def two_processes(trial: Trial) -> None:
     """Two processes that share nothing but the seed end in the same bits."""
     seed = str(trial.random.randrange(1, 10**6))
     line = ["-m", "fsft", "train", "cpu/resnet20/fsft", "--seed", seed, "--device", "cpu", "--progress", "none"]
-    line += "--model resnet8 --epochs 1 --batch-size 16 --dataset photodigits --dataset-options size=60".split()
+    line += ["--model", "resnet8", "--epochs", "1", "--batch-size", "16"]
+    line += ["--dataset", "photodigits", "--dataset-options", "size=60"]
     ends, said = [], trial.folder / "said.txt"
     for name in ("one", "other"):
         folders = ["--runs-dir", str(trial.folder / name / "runs"), "--results-dir", str(trial.folder / name)]
@@ -634,7 +635,25 @@ def hostile_parameter(trial: Trial) -> None:
     from nbformat.v4 import new_code_cell, new_notebook
     from papermill.parameterize import parameterize_notebook
 
-    parts = ['"', "'", '"""', "\\", "\n", "\r", ";", "#", "{", "}", "$(x)", "`x`", "\x00", "\u2028", "é", "import os", "nan"]
+    parts = [
+        '"',
+        "'",
+        '"""',
+        "\\",
+        "\n",
+        "\r",
+        ";",
+        "#",
+        "{",
+        "}",
+        "$(x)",
+        "`x`",
+        "\x00",
+        "\u2028",
+        "é",
+        "import os",
+        "nan",
+    ]
     value = "".join(trial.random.choices(parts, k=trial.random.randint(1, 9)))
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}, "papermill": {}}
     cell = new_code_cell('profile = "quick"\ndata_dir = "data"', metadata={"tags": ["parameters"]})

@@ -5,15 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
-import tiny
 from fsft import JointNet, PlainNet, backbone, joint_loss
 from fsft.evidence.ledger import load_results
 from fsft.evidence.probes import quadrants_named
 from fsft.evidence.verify import verify
 from fsft.framework import JointOutput
-from fsft.training import train
 
 STATISTICS = (torch.full((3,), 0.5), torch.full((3,), 0.25))
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,12 +81,12 @@ def test_features_are_asked_under_five_conditions(probe):
 
 def test_a_finished_run_is_probed_and_its_file_is_sound(probe, tmp_path, monkeypatch, capsys):
     results, runs = tmp_path / "results", tmp_path / "runs"
-    run = train(tiny.recipe(epochs=1), data=tiny.data(), results_dir=results, runs_dir=runs, device="cpu", progress="none")
-    monkeypatch.setattr(probe, "recipe_data", lambda recipe, folder: tiny.data())
-    name = f"{run.result['slug']}-seed0"
-    monkeypatch.setattr(sys, "argv", ["probe", name, "--runs-dir", str(runs), "--results-dir", str(results)])
+    recipe, data, _ = tiny.finished(tmp_path, tiny.data())
+    monkeypatch.setattr(probe, "recipe_data", lambda recipe, folder: data)
+    folders = ["--runs-dir", str(runs), "--results-dir", str(results)]
+    monkeypatch.setattr(sys, "argv", ["probe", recipe.run_name(0), *folders])
     probe.main()
-    assert "no border: the dropped quadrant is named correctly for" in capsys.readouterr().out
+    assert "no border: the dropped quadrant is named for" in capsys.readouterr().out
     assert verify(results) == []
     (one,) = load_results(results)
     assert one.probe["features"]["as it is"] == pytest.approx(one.last["si"], abs=0.01)

@@ -7,6 +7,7 @@ saved.
 
 import argparse
 import dataclasses
+import difflib
 import os
 import signal
 import sys
@@ -74,8 +75,20 @@ def _exit_status(error: Exception) -> int | None:
     return next((status for kind, status in statuses.items() if isinstance(error, kind)), None)
 
 
+class Parser(argparse.ArgumentParser):
+    """One that says which option a mistyped one is close to; the parsers of its commands are of this class, too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = super().parse_known_args(args, namespace)
+        for text in unknown:
+            near = difflib.get_close_matches(text.partition("=")[0], self._option_string_actions, n=1)
+            if near and text.startswith("--"):
+                self.error(f"unrecognized argument {text}, did you mean {near[0]}?")
+        return found, unknown
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fsft", description="Self-supervision of feature transformation (arXiv 2106.04922), reproduced."
     )
     parser.add_argument("--version", action="version", version=f"fsft {__version__}")

@@ -318,10 +318,10 @@ second-classifier-costs | 4 | In short training the penultimate classifier costs
     alone (eq. 2).
 masks-beat-classifiers | 4 | The masks alone (eq. 2) end above two classifiers without masks.
 grows-with-depth | 13 | The deeper the network, the larger the gain of FSFT by single inference, or the smaller its lag.
-grows-with-scarcity | 13 | The fewer images a class has, the larger the gain of FSFT by single inference, or the smaller
-    its lag.
-lag-in-features | 13 | The lag is in the features: another linear classifier, fitted to the frozen features, is behind on
-    FSFT's, too.
+grows-with-scarcity | 13 | The fewer images a class has, the larger the gain of FSFT by single inference, or the
+    smaller its lag.
+lag-in-features | 13 | The lag is in the features: another linear classifier, fitted to the frozen features, is behind,
+    too, on those of FSFT.
 masks-make-local | 13 | A network trained with masks keeps more of its accuracy where a quadrant of the image is hidden.
 pretext-is-solved | 13 | At the end of training the pretext task has less than a tenth of the last classifier's loss.
 logits-like-eq4 | 3 | Aggregation by logits, as later code has it, is within half a point of eq. 4.

@@ -18,7 +18,7 @@ from PIL import Image
 
 from fsft.maps.scorefile import check_run, sealed
 from fsft.recipe import Recipe
-from fsft.runtime.files import writable_folder, write_atomically
+from fsft.runtime.files import run_lock, writable_folder, write_atomically
 from fsft.runtime.record import check_name, find_results, load_sound
 
 if TYPE_CHECKING:
@@ -89,8 +89,9 @@ def write_gallery(
     }
     path = Path(results_dir) / FOLDER / f"{recipe.run_name(seed)}.json"
     writable_folder(path.parent)
-    write_atomically(path.with_suffix(".webp"), sheet.getvalue())
-    write_atomically(path, sealed(content))
+    with run_lock(Path(runs_dir) / path.stem):
+        write_atomically(path.with_suffix(".webp"), sheet.getvalue())
+        write_atomically(path, sealed(content))
     return path
 
 

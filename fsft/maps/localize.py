@@ -20,7 +20,7 @@ from fsft.maps.scorefile import FOLDER, SCHEMA, MapScores, percent, write_map_sc
 from fsft.maps.scores import box_masks, center_maps, localization_scores, randomized, rank_correlation, uniform_maps
 from fsft.recipe import Recipe
 from fsft.runtime.devices import resolve_device
-from fsft.runtime.files import writable_folder
+from fsft.runtime.files import run_lock, writable_folder
 from fsft.runtime.provenance import environment
 from fsft.training import Run, load_run, recipe_data
 
@@ -46,6 +46,7 @@ def localize(
 
     FileNotFoundError: the run is not done, or its weights are not there. ValueError: the test set is not the run's or
     has no ground truth; ``images`` are given, and scores are there. ImportError: the grad-cam package is missing.
+    FolderLockedError: another process works on this run.
     """
     if images is not None and images < 1:
         raise ValueError(f"expected at least one image, found {images}")
@@ -58,18 +59,19 @@ def localize(
     run, train_set, test_set = finished(recipe, seed, data_dir, runs_dir, results_dir, device)
     assert isinstance(run.model, PlainNet | JointNet)
     writable_folder(path.parent)
-    scores = map_scores(run.model, train_set, evenly_chosen(test_set, images or len(test_set)))
-    scored = len(scores["scores"]["uniform"]["energy"])
-    content = {
-        "schema": SCHEMA,
-        **{field: run.result[field] for field in ("recipe_name", "slug", "seed", "weights_sha256")},
-        "region": "mask" if getattr(test_set, "masks", None) is not None else "box",
-        "data": {"test_sha256": test_set.sha256, "test_images": len(test_set), "scored_images": scored},
-        **scores,
-        **environment(device),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    write_map_scores(path, content)
+    with run_lock(Path(runs_dir) / path.stem):
+        scores = map_scores(run.model, train_set, evenly_chosen(test_set, images or len(test_set)))
+        scored = len(scores["scores"]["uniform"]["energy"])
+        content = {
+            "schema": SCHEMA,
+            **{field: run.result[field] for field in ("recipe_name", "slug", "seed", "weights_sha256")},
+            "region": "mask" if getattr(test_set, "masks", None) is not None else "box",
+            "data": {"test_sha256": test_set.sha256, "test_images": len(test_set), "scored_images": scored},
+            **scores,
+            **environment(device),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_map_scores(path, content)
     return content
 
 

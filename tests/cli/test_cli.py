@@ -98,6 +98,12 @@ def test_bad_arguments_get_a_sentence(tiny_recipe, capsys, command, message):
     assert f"fsft: {message}" in capsys.readouterr().err
 
 
+def test_a_mistyped_option_is_told_its_neighbour(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "tiny/fsft", "--seeed", "1"])
+    assert "unrecognized argument --seeed, did you mean --seed?" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_written_gets_a_sentence(tiny_recipe, tmp_path, capsys):
     (tmp_path / "runs").write_text("a file")
     assert main(["train", "tiny/fsft", "--device", "cpu", "--progress", "none"]) == 1

@@ -16,6 +16,7 @@ from fsft.maps.cam import class_maps
 from fsft.maps.localize import localize, map_scores
 from fsft.maps.scorefile import load_map_scores, percent, write_map_scores
 from fsft.maps.scores import SCORES, localization_scores
+from fsft.runtime.files import FolderLockedError, run_lock
 from fsft.runtime.record import canonical_digest
 
 pytest.importorskip("pytorch_grad_cam")
@@ -138,6 +139,12 @@ def test_the_command_writes_it_and_verify_accepts_it(scored, capsys):
     assert verify(places["results_dir"], places["runs_dir"]) == []
     assert main(["localize", "tiny/fsft", "--seed", "5", *folders]) == 2
     assert "expected a finished run" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(run, scored):
+    recipe, _, places = run
+    with run_lock(places["runs_dir"] / recipe.run_name(0)), pytest.raises(FolderLockedError, match="in use by another"):
+        localize(recipe, 0, **places)
 
 
 def test_other_images_are_refused(run, scored, monkeypatch):
