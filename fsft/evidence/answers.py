@@ -21,7 +21,7 @@ from fsft.evidence.ledger import Ledger, load_results
 from fsft.evidence.measured import measured
 from fsft.evidence.probes import CHANCE, quadrants_named
 from fsft.evidence.statistics import SEEDS, summarize
-from fsft.evidence.tables import Link, part_name, setting_name
+from fsft.evidence.tables import MASKS_ALONE, Link, part_name, setting_name
 from fsft.maps.scorefile import MapScores, load_map_scores
 
 BEGIN, END = "<!-- answers: python -m fsft.evidence.answers -->", "<!-- /answers -->"
@@ -56,15 +56,18 @@ def answers(ledger: Ledger, scored: Sequence[MapScores]) -> list[Answer]:
 
 
 def accuracy(ledger: Ledger) -> str:
-    """Two sentences: short training, and training in which the baseline fits its images."""
-    usual = [gain for gain in gains(ledger) if gain.mode == "si" and part_name(gain.recipe) == "FSFT"]
-    fitted = [gain for gain in usual if (gain.fitted or 0) >= INTERPOLATION]
+    """Two sentences: short training, and training in which the baseline fits its images, there also of eq. 2 alone."""
+    single = [gain for gain in gains(ledger) if gain.mode == "si"]
+    usual, masks = ([gain for gain in single if part_name(gain.recipe) == part] for part in ("FSFT", MASKS_ALONE))
+    fitted, masks_fitted = ([gain for gain in some if (gain.fitted or 0) >= INTERPOLATION] for some in (usual, masks))
     short = [gain for gain in usual if gain not in fitted]
     first = f"In short training {_best_known(short)}." if short else "Short training has not run."
-    if not fitted:
+    if not fitted and not masks_fitted:
         paper_ran = "" if any(is_exact(run) for run in ledger) else ", nor with the paper's recipe"
         return f"{first} No pair of runs in which the baseline fits its training images is finished yet{paper_ran}."
-    return f"{first} Where the baseline fits its training images {_best_known(fitted)}."
+    known = _best_known(fitted) if fitted else "FSFT has not run"
+    known += f"; {MASKS_ALONE}: {_best_known(masks_fitted)}" if masks_fitted else ""
+    return f"{first} Where the baseline fits its training images {known}."
 
 
 def _best_known(found: list[Gain]) -> str:

@@ -24,8 +24,9 @@ NOTHING = "–"
 PAPER = "The paper, 300 epochs"
 SCORECARD = "16_scorecard.html"
 CHAPTERS = {"3": "03_inference", "4": "04_first_run", "13": "13_beta_and_budget", "14": "14_other_masks"}
+MASKS_ALONE = "masks alone (eq. 2)"
 _PARTS = {
-    ("after-layer3", "quadrants"): "masks alone (eq. 2)",
+    ("after-layer3", "quadrants"): MASKS_ALONE,
     ("after-layer3", "none"): "neither: the baseline",
     ("fsft", "none"): "second classifier alone",
 }

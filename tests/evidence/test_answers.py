@@ -46,6 +46,8 @@ def test_accuracy_has_one_answer_for_short_training_and_one_for_fitted_images() 
     text = answers.accuracy(ledger_of(*short, *fitted))
     assert "Where the baseline fits its training images yes: +2.00 points by single inference (95 % interval [" in text
     assert "CIFAR-100, 25 a class, ResNet-20, 300 epochs; 3 seeds each)" in text
+    text = answers.accuracy(ledger_of(*short, *fitted, *seeds("cpu/saturation/a/masks", si=(39.0,))))
+    assert "; masks alone (eq. 2): it is not settled: +2.90 points by single inference (no interval; " in text
 
 
 def test_what_has_the_papers_recipe_is_counted() -> None:
