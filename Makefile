@@ -81,6 +81,7 @@ test-lowest test-colab: test-%: .venv-%/.ready
 book: $(READY)
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) executed
 	@$(STEP) stage
+	$(BIN)/python -P book/extras.py
 	$(BIN)/jupyter-book build --all --quiet -W -n --keep-going _build/book
 	@$(STEP) finish
 	@ln -sfn book/_build/html _build/html

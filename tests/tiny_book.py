@@ -84,7 +84,7 @@ def make(root: Path, chapters: dict, repository: str | None = None) -> Path:
     """Write the repository: the real settings and Makefile, a short table of contents, and `chapters`."""
     (root / "notebooks").mkdir(parents=True)
     shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
-    for name in ("references.bib", "references.md", "status.md"):
+    for name in ("extras.py", "references.bib", "references.md", "status.md"):
         shutil.copyfile(ROOT / "book" / name, root / "book" / name)
     shutil.copyfile(ROOT / "_config.yml", root / "_config.yml")
     (root / "Makefile").symlink_to(ROOT / "Makefile")

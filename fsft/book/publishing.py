@@ -1,7 +1,8 @@
 """An executed notebook made fit for a page: complete, safe, and free of traces of the machine that it ran on.
 
 MyST-NB writes HTML outputs into the page as they are, so what an output may hold is decided here: plain text, PNG
-figures with alternative text, and the tables of `fsft.figures.plots.table`. Everything else stops the build.
+figures with alternative text, the tables of `fsft.figures.plots.table`, and the radio buttons with bars of
+`fsft.figures.choices`. Everything else stops the build.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ _TABLE = bleach.Cleaner(
         "a": lambda tag, name, value: name == "href" and bool(_SAFE_LINK.fullmatch(value)),
     },
     protocols={"https"},
+)
+_CHOICES = bleach.Cleaner(
+    tags={"div", "fieldset", "legend", "label", "input", "section", "p", "meter", "span"},
+    attributes={
+        "div": ["class", "aria-live"],
+        "input": lambda tag, name, value: name in ("name", "value", "checked") or (name, value) == ("type", "radio"),
+        "section": ["class"],
+        "meter": ["value"],
+    },
 )
 
 
@@ -153,9 +163,14 @@ def _last_of_carriage_returns(text: str) -> str:
 
 
 def check_html(text: str) -> None:
-    """Raise BookError unless the text is a table as `fsft.figures.plots.table` writes it, and stays so when cleaned."""
-    if not text.startswith('<div class="fsft-table"') or _TABLE.clean(text) != text:
-        raise BookError("an HTML output is not of the form that plots.table writes: use plots.table")
+    """Raise BookError unless the text is as `plots.table` or `choices` writes it, and stays so when cleaned."""
+    if text.startswith("<style>"):
+        from fsft.figures.choices import STYLE  # with matplotlib, which few notebooks' publishing needs
+
+        text = text.removeprefix(STYLE)
+    form = _CHOICES if text.startswith('<div class="fsft-choices"') else _TABLE
+    if not text.startswith(('<div class="fsft-choices"', '<div class="fsft-table"')) or form.clean(text) != text:
+        raise BookError("an HTML output is not of the form that plots.table or choices writes: use one of these")
 
 
 def _move_alt_text(cell: NotebookNode) -> None:

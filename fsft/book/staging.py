@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+import posixpath
 import shutil
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml  # type: ignore[import-untyped]
+from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 from fsft.book import BookError
@@ -135,7 +138,7 @@ def _distinct(records: Sequence[Mapping[str, Any]], key: str) -> list[str]:
 
 
 def mend(root: Path) -> None:
-    """Clean the downloads, and put the theme's and the bibliography's accessibility faults right in every page."""
+    """Clean the downloads; in every page describe it, and put the theme's and the bibliography's faults right."""
     box, sidebar = '<div class="pst-scrollable-table-container"', '<div id="pst-primary-sidebar"'
     faults = {
         # The role is deprecated, and a list may hold nothing but list items.
@@ -154,4 +157,29 @@ def mend(root: Path) -> None:
         page = path.read_text(encoding="utf-8")
         for fault, right in faults.items():
             page = page.replace(fault, right)
-        path.write_text(page, encoding="utf-8")
+        preview = description(page, pages_url(root) or posixpath.relpath(built, path.parent) + "/")
+        path.write_text(page.replace("</head>", f"{preview}</head>", 1), encoding="utf-8")
+
+
+def pages_url(root: Path) -> str | None:
+    """The address at which GitHub Pages shows the book of a repository; None where the repository has none."""
+    owner, _, name = (repository_url(root) or "").removeprefix("https://github.com/").partition("/")
+    return f"https://{owner.lower()}.github.io/{name}/" if name else None
+
+
+def description(page: str, site: str) -> str:
+    """What a search engine and a link preview show of a page: title, first paragraph, and the book's picture."""
+    article = BeautifulSoup(page, "html.parser").find("article")
+    if article is None or article.h1 is None:
+        return ""
+    said = article.select("p:not(.admonition p, .fsft-steps p)")
+    text = " ".join(said[0].text.split()) if said else ""
+    shown = {
+        'name="description"': textwrap.shorten(text, 300, placeholder=" …"),
+        'property="og:title"': article.h1.text.removesuffix("#"),
+        'property="og:description"': textwrap.shorten(text, 200, placeholder=" …"),
+        'property="og:type"': "article",
+        'property="og:image"': f"{site}card.png",
+        'name="twitter:card"': "summary_large_image",
+    }
+    return "".join(f'<meta {key} content="{html.escape(value, quote=True)}">\n' for key, value in shown.items())

@@ -83,23 +83,23 @@ def width_profile(widths: Mapping[str, Sequence[int]]) -> Figure:
     return fig
 
 
-def lineup(shares: Mapping[str, Mapping[str, float]]) -> Figure:
-    """For every suspect, the share in percent of the paper's extra memory that its activations explain, by witness.
+def explained_memory(shares: Mapping[str, Mapping[str, float]]) -> Figure:
+    """For every network, the share in percent of the paper's extra memory that its activations explain, by row.
 
     Right of 100 % a network would keep more than the paper saw in use.
     """
-    witnesses = list(next(iter(shares.values())))
+    rows = list(next(iter(shares.values())))
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.5 + 0.55 * len(shares)))
     right = 1.12 * max(100, *(share for found in shares.values() for share in found.values()))
     ax.axvspan(100, right, color=plots.VERMILION, alpha=0.12)
     ax.axvline(100, color=plots.BLACK, linewidth=1.5)
     ax.text(101, -0.75, "too much", fontsize=11, va="center")
-    for number, witness in enumerate(witnesses):
-        places = np.arange(len(shares)) + 0.22 * (number - (len(witnesses) - 1) / 2)
-        values = [found[witness] for found in shares.values()]
-        ax.plot(values, places, **plots.look_of(witness, number).line() | {"linestyle": "none", "markersize": 8})
+    for number, row in enumerate(rows):
+        places = np.arange(len(shares)) + 0.22 * (number - (len(rows) - 1) / 2)
+        values = [found[row] for found in shares.values()]
+        ax.plot(values, places, **plots.look_of(row, number).line() | {"linestyle": "none", "markersize": 8})
     ax.set_yticks(range(len(shares)), list(shares))
     ax.set(xlim=(0, right), ylim=(len(shares) - 0.4, -1.1), xlabel="explained share of the paper's extra memory (%)")
     ax.grid(False, axis="y")
-    fig.legend(loc="outside lower center", ncols=len(witnesses))
+    fig.legend(loc="outside lower center", ncols=len(rows))
     return fig

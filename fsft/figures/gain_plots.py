@@ -35,7 +35,7 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
     ax.axvline(0, color=plots.GREY, linewidth=1)
     for mode in (mode for mode in plots.LOOKS if mode in set(gains["mode"])):
         look, here = plots.LOOKS[mode], gains[gains["mode"] == mode]
-        shift = {"si": -1, "sd": 1}.get(mode, 0) * _SHARE
+        shift = {"si": -1, "sd": 1}.get(mode, 0) * _SHARE if gains["mode"].nunique() > 1 else 0
         y = np.array([places[key] + shift for key in zip(here["group"], here["label"], strict=True)])
         ax.hlines(y, here["low"], here["high"], color=look.color, linewidth=1.2)
         _points(ax, here["gain"], y, here["low"].isna(), look, markersize=4.5)

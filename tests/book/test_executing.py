@@ -123,7 +123,7 @@ def test_the_key_changes_with_package_results_data_and_profile(tmp_path, monkeyp
         (["import os\nos._exit(1)"], ["01_a.ipynb: Kernel died"]),
         (
             ["from IPython.display import HTML\nHTML('<script>alert(1)</script>')"],
-            ["01_a.ipynb: cell 4: an HTML output is not of the form that plots.table writes"],
+            ["01_a.ipynb: cell 4: an HTML output is not of the form that plots.table or choices writes"],
         ),
     ],
 )

@@ -16,6 +16,8 @@ import pytest
 
 pytest.importorskip("papermill", reason="the book needs the extra `book`")
 
+from bs4 import BeautifulSoup
+
 from fsft.book.staging import toc_pages
 
 pytestmark = pytest.mark.book
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.book
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = Path(os.environ.get("FSFT_BOOK", ROOT / "_build" / "book"))
 WIDTHS = (360, 1280)
+PAPER = 718  # pixels, what the usual margins leave of A4
 THEMES = ("light", "dark")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -152,6 +155,53 @@ def test_a_page_loads_whole_and_is_accessible(visit, name, width):
             for node in violation["nodes"]
         ]
         assert found == [], theme
+
+
+@pytest.mark.parametrize("name", pages())
+def test_a_page_prints_whole(visit, name):
+    page, _ = visit(name, PAPER)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")  # what is read on a dark screen prints black
+    page.emulate_media(media="print", color_scheme="dark")
+    cut = """e => e.getClientRects().length && !e.closest('.math')
+        && (e.getBoundingClientRect().right > innerWidth + 1 || e.scrollWidth > e.clientWidth + 1
+            && getComputedStyle(e).overflowX !== 'visible')"""
+    wide = page.evaluate(
+        f"[...document.querySelectorAll('article *')].filter({cut}).map(e => e.outerHTML.slice(0, 200))"
+    )
+    assert wide == []
+    folded = "[...document.querySelectorAll('article details > :not(summary)')].filter(e => !e.checkVisibility())"
+    assert page.evaluate(f"{folded}.map(e => e.outerHTML.slice(0, 200))") == []
+    luminance = (
+        """e => getComputedStyle(e).color.match(/[\\d.]+/g).slice(0, 3).reduce((sum, part) => sum + +part, 0) / 3"""
+    )
+    texts = "[...document.querySelectorAll('article :is(p, li, td, th, h1, h2, pre, span)')]"
+    assert page.evaluate(f"{texts}.filter(e => ({luminance})(e) > 140).map(e => e.outerHTML.slice(0, 200))") == []
+
+
+def test_every_page_has_a_description_and_a_picture_for_links():
+    require_book()
+    described = {}
+    for name in toc_pages(BUILT):
+        page = BUILT / "_build" / "html" / f"{name}.html"
+        soup = BeautifulSoup(page.read_bytes(), "html.parser")
+        found = {tag.get("name") or tag.get("property"): tag["content"] for tag in soup.find_all("meta", content=True)}
+        assert found["og:title"] and found["og:title"] == soup.h1.text.removesuffix("#"), name
+        assert len(found["description"]) > 40 and found["og:description"][:40] == found["description"][:40], name
+        assert (page.parent / found["og:image"]).is_file() or found["og:image"].startswith("https://"), name
+        described[found["description"]] = name
+    assert len(described) == len(toc_pages(BUILT))
+
+
+def test_choices_work_by_keyboard_and_without_scripts(visit):
+    if "notebooks/04_first_run" not in pages():
+        pytest.skip("this book has no chapter 4")
+    page, _ = visit("notebooks/04_first_run", javascript=False)
+    shown = page.locator(".fsft-choices section:visible")
+    before = shown.inner_text()
+    page.get_by_role("radio", name="no upper left").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("radio", name="no upper right").is_checked()
+    assert shown.count() == 1 and shown.inner_text() != before
 
 
 def test_the_first_screen_has_the_method_and_the_answer(visit):

@@ -14,6 +14,7 @@ from tiny_book import executed
 
 from fsft.book import BookError
 from fsft.book.publishing import clean_outputs, published
+from fsft.figures import choices
 from fsft.figures.plots import Link, _table_html
 
 
@@ -56,6 +57,30 @@ def test_allowed_outputs_keep_their_content():
     assert cleaned[2].metadata == {"image/png": {"alt": "A line that rises slowly.", "width": 640}}
     assert cleaned[3].data["text/plain"] == "<object object at 0x…> in ./fsft, not /srv/hereafter"
     assert len(cleaned) == 4
+
+
+def test_choices_are_published_as_they_are_written_and_not_otherwise(monkeypatch):
+    shown = []
+    monkeypatch.setattr(choices, "_display", lambda data, _: shown.append(data))
+    bars = {"Votes": {"a < b": 0.25}}
+    choices.choices({"Image": ["one", "two"], "View": ["whole"]}, (1, 0), {(0, 0): bars, (1, 0): bars})
+    [output] = clean_outputs([display(shown[0])], {})
+    page = output.data["text/html"]
+    assert page == shown[0]["text/html"] and page.count("<section") == 2 and "a &lt; b" in page
+    assert 'name="fsft-0" value="0-1" checked' in page
+    assert output.data["text/plain"] == "Image: two; View: whole: a < b 25%"
+    for right, wrong in (
+        ("</style>", "@import '//x'</style>"),
+        ('type="radio"', 'type="image"'),
+        ('type="radio"', 'type="radio" onfocus="alert(1)"'),
+        ("<section", "<script>alert(1)</script><section"),
+        ('aria-live="polite"', 'style="position:fixed"'),
+    ):
+        assert right in page
+        with pytest.raises(BookError, match="not of the form"):
+            clean_outputs([display({"text/html": page.replace(right, wrong, 1)})], {})
+    with pytest.raises(ValueError, match=r"found none for \(1, 0\)"):
+        choices.choices({"Image": ["one", "two"], "View": ["whole"]}, (1, 0), {(0, 0): bars})
 
 
 def publish(nb):

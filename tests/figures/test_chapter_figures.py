@@ -44,9 +44,9 @@ def test_width_profile_spreads_every_network_over_the_same_length():
     assert list(second.get_ydata()) == [5, 6, 7]
 
 
-def test_lineup_puts_each_share_beside_its_suspect():
+def test_explained_memory_puts_each_share_beside_its_network():
     shares = {"basic": {"SLA": 44.0, "layer 2": 38.0}, "bottleneck": {"SLA": 91.0, "layer 2": 130.0}}
-    ax = architectures.lineup(shares).axes[0]
+    ax = architectures.explained_memory(shares).axes[0]
     _, sla, layer2 = ax.lines
     assert list(sla.get_xdata()) == [44, 91] and list(layer2.get_xdata()) == [38, 130]
     assert [round(float(y)) for y in sla.get_ydata()] == [0, 1] and ax.get_xlim()[1] > 130
