@@ -264,12 +264,10 @@ def backbone(name: str, **options: Any) -> nn.Sequential:
     Args:
         name: ``resnet<depth>`` for small images, such as ``resnet20``, ``resnet56``, ``resnet110``, ``resnet164``;
             ``wrn<depth>-<factor>``, such as ``wrn28-10``; ``pyramidnet<depth>-<alpha>``, such as ``pyramidnet110-270``;
-            and ``resnet18``, ``34``, ``50``, ``101`` and ``152``, which always mean ImageNet's networks.
+            and ``resnet18``, ``34``, ``50``, ``101`` and ``152``, which always mean ImageNet's networks. ValueError for
+            any other, or a depth that does not fit the block.
         options: see :func:`cifar_resnet`, :func:`wide_resnet`, :func:`pyramidnet` and :func:`imagenet_resnet`. Without
             ``block``, ResNets of the paper's depths (56 and more) have bottlenecks and smaller ones basic blocks.
-
-    Raises:
-        ValueError: unknown name, or a depth that does not fit the block.
     """
     if name in IMAGENET_RESNETS:
         return imagenet_resnet(name, **options)

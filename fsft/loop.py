@@ -239,8 +239,7 @@ class Loop:
     def finite_loss(self) -> float:
         """The sum of the epoch's losses so far. The device has then done all steps, and only then the time is taken.
 
-        Raises:
-            TrainingDivergedError: it is not finite, or a weight is not, which the loss of the next step would show.
+        TrainingDivergedError: it is not finite, or a weight is not, which the loss of the next step would show.
         """
         with torch.cuda.stream(self.stream):
             loss = self.state.loss_sum.item()
@@ -290,8 +289,7 @@ class Loop:
     def resume(self, folder: Path) -> None:
         """Take over the newest good checkpoint in ``folder``, if there is one.
 
-        Raises:
-            ValueError: it belongs to a run with another recipe, seed, precision or data set.
+        ValueError: it belongs to a run with another recipe, seed, precision or data set.
         """
         saved = load_newest_checkpoint(folder)
         if saved is None:

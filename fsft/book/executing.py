@@ -18,7 +18,6 @@ from nbformat import NotebookNode
 from fsft.book import BookError
 from fsft.book.publishing import published
 
-PROFILES = ("quick", "laptop", "paper")
 # Seconds for one cell: far above what a chapter needs even on a slow, busy machine, there to end what hangs.
 CELL_TIMEOUT = {"quick": 1200, "laptop": 2400, "paper": 7 * 86400}
 START_TIMEOUT = 180  # seconds for a kernel to start on a busy machine
