@@ -74,9 +74,8 @@ def find_taps(model: nn.Module) -> Taps:
     if turned := [call.name for call in behind if _is_turned(call.shape)]:
         raise ValueError(channels_last.format(turned[-1]))
     if tokens := [call.name for call in behind if len(call.shape) == 3 and call.shape[1] > 1]:
-        raise ValueError(
-            f"expected maps before the classifier, found that {kind} ends in tokens, from {tokens[0]!r} on"
-        )
+        found = f"{kind} ends in tokens, from {tokens[0]!r} on"
+        raise ValueError(f"expected maps before the classifier, found that {found}")
     as_stages(model, [classifier])  # raises where nothing can be cut at all
     for penultimate, last in itertools.islice(_pairs(maps), _ATTEMPTS):
         if not _can_be_cut(model, penultimate.name, last.name):
@@ -167,8 +166,6 @@ def _calls(model: nn.Module) -> tuple[list[_Call], str]:
     last = calls[place].module if calls else None
     outputs = getattr(last, "out_features", getattr(last, "out_channels", None))
     if not isinstance(output, Tensor) or output.ndim != 2 or outputs != output.shape[1]:
-        raise ValueError(
-            f"expected an image classifier that ends in a linear layer, found that {type(model).__name__} does not: "
-            "build it with its classifier"
-        )
+        expected, kind = "an image classifier that ends in a linear layer", type(model).__name__
+        raise ValueError(f"expected {expected}, found that {kind} does not: build it with its classifier")
     return calls[:place], calls[place].name
