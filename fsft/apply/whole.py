@@ -155,11 +155,10 @@ def _calls(model: nn.Module) -> tuple[list[_Call], str]:
 
     size, parameter = _usual_size(model), next(model.parameters(), torch.zeros(()))
     training = [module for module in model.modules() if module.training]
-    handle = register_module_forward_hook(record)
     try:
-        output = model.eval()(parameter.new_zeros(2, input_channels(model), size, size))
+        with register_module_forward_hook(record):
+            output = model.eval()(parameter.new_zeros(2, input_channels(model), size, size))
     finally:
-        handle.remove()
         for module in training:
             module.training = True
     place = max((place for place, call in enumerate(calls) if _own(call)), default=-1)
