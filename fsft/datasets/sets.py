@@ -283,8 +283,9 @@ def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
     every = math.ceil(len(data) / count)
     if isinstance(data, FileSet):
         return data.select(torch.arange(0, len(data), every))
-    parts = {name: getattr(data, name) for name in _PARTS}
-    return replace(data, **{name: None if part is None else part[::every] for name, part in parts.items()})
+    parts: dict[str, Any] = {name: getattr(data, name) for name in _PARTS}
+    parts = {name: None if part is None else part[::every] for name, part in parts.items()}
+    return replace(data, **parts)
 
 
 def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:
