@@ -7,7 +7,6 @@ weights. None of this stops somebody who trains another network; it finds slips,
 """
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -26,7 +25,6 @@ from fsft.recipe import TRAIN_SAMPLE, Recipe
 from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, inspected, parse
 from fsft.runtime.schema import check_schema
 
-LARGEST = 2000  # layers or widening of a network that is built to count its parameters
 _NO_RECIPE = (ArithmeticError, TypeError, ValueError)  # by which fields tell that they are none of a recipe
 
 
@@ -155,9 +153,6 @@ def _check_network(result: Result, recipe: Recipe) -> Iterator[str]:
     later = {"ag-logits"} if "ag" in modes else set()  # older runs were not evaluated in it
     if not modes <= result["last"].keys() <= modes | later:
         yield f"field last: expected the modes {sorted(modes)} of method {recipe.method}, found {[*result['last']]}"
-    if max(map(int, re.findall(r"\d+", recipe.model)), default=0) > LARGEST:
-        yield f"field recipe.model: expected at most {LARGEST} layers, found {recipe.model}"
-        return
     try:
         two, each = _parameters(recipe.model, recipe.block, recipe.shortcut, recipe.method, recipe.masks)
     except ValueError as error:
