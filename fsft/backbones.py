@@ -239,6 +239,7 @@ def pyramidnet(depth: int, alpha: int, block: str = "basic", shortcut: str = "A"
     return _three_stages(stem, widths, block_class)
 
 
+LARGEST = 2000  # layers, or factor of the widths
 IMAGENET_RESNETS = dict.fromkeys(("resnet18", "resnet34"), "basic")
 IMAGENET_RESNETS |= dict.fromkeys(("resnet50", "resnet101", "resnet152"), "bottleneck")
 
@@ -264,13 +265,14 @@ def backbone(name: str, **options: Any) -> nn.Sequential:
     Args:
         name: ``resnet<depth>`` for small images, such as ``resnet20``, ``resnet56``, ``resnet110``, ``resnet164``;
             ``wrn<depth>-<factor>``, such as ``wrn28-10``; ``pyramidnet<depth>-<alpha>``, such as ``pyramidnet110-270``;
-            and ``resnet18``, ``34``, ``50``, ``101`` and ``152``, which always mean ImageNet's networks.
+            and ``resnet18``, ``34``, ``50``, ``101`` and ``152``, which always mean ImageNet's networks. ValueError for
+            any other, or a depth that does not fit the block.
         options: see :func:`cifar_resnet`, :func:`wide_resnet`, :func:`pyramidnet` and :func:`imagenet_resnet`. Without
             ``block``, ResNets of the paper's depths (56 and more) have bottlenecks and smaller ones basic blocks.
-
-    Raises:
-        ValueError: unknown name, or a depth that does not fit the block.
     """
+    # `fsft verify` builds whatever network a result file from elsewhere names.
+    if max(map(int, re.findall(r"\d+", name)), default=0) > LARGEST:
+        raise ValueError(f"expected at most {LARGEST} layers, and no larger factor, found {name!r}")
     if name in IMAGENET_RESNETS:
         return imagenet_resnet(name, **options)
     if match := re.fullmatch(r"wrn(\d+)-(\d+)", name):
@@ -292,10 +294,10 @@ def _expect(condition: bool, expected: str, found: str, quote: bool = True) -> N
 
 
 def _blocks_per_stage(depth: int, step: int, extra: int, what: str) -> int:
-    """n of a network with ``step * n + extra`` layers, at most 2,000 or so; ValueError where there is none."""
+    """n of a network with ``step * n + extra`` layers; ValueError where there is none."""
     blocks, rest = divmod(depth - extra, step)
-    if rest or not 1 <= blocks <= 2000 // step:
-        below = min(max(1, blocks), 2000 // step - 1) * step + extra
+    if rest or blocks < 1:
+        below = max(1, blocks) * step + extra
         nearest = f"the nearest are {below} and {below + step}"
         raise ValueError(f"expected a depth of {step}n + {extra} for {what}, found {depth}; {nearest}")
     return blocks

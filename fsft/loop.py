@@ -25,7 +25,7 @@ from fsft.datasets.sets import check_match, check_statistics, evenly_chosen
 from fsft.evaluation import evaluate
 from fsft.framework import JointOutput, joint_loss
 from fsft.networks import build, parameter_groups
-from fsft.recipe import Recipe
+from fsft.recipe import TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY, Recipe
 from fsft.runtime.checkpoint import checkpoints, content_of, load_newest_checkpoint, save_checkpoint, weights_digest
 from fsft.runtime.devices import make_deterministic
 from fsft.runtime.graphs import Recorder, own_stream
@@ -35,7 +35,6 @@ from fsft.runtime.record import best_epochs
 from fsft.runtime.stopping import StopRequest, TrainingStoppedError
 
 SCHEMA = 1
-TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy on the training set
 
 
 class TrainingDivergedError(RuntimeError):
@@ -76,9 +75,8 @@ class Loop:
         self.train_set, self.test_set, self.workers = train_set, test_set, workers
         self.steps_per_epoch = len(train_set) // recipe.batch_size
         if self.steps_per_epoch == 0:
-            raise ValueError(
-                f"expected at least one batch of {recipe.batch_size} training images, found {len(train_set)} images"
-            )
+            batch = f"one batch of {recipe.batch_size} training images"
+            raise ValueError(f"expected at least {batch}, found {len(train_set)} images")
         check_match(train_set, test_set)
         # Now, not at the end: the code that runs is what was there when it was loaded.
         self.environment = environment(device, together)
@@ -239,8 +237,7 @@ class Loop:
     def finite_loss(self) -> float:
         """The sum of the epoch's losses so far. The device has then done all steps, and only then the time is taken.
 
-        Raises:
-            TrainingDivergedError: it is not finite, or a weight is not, which the loss of the next step would show.
+        TrainingDivergedError: it is not finite, or a weight is not, which the loss of the next step would show.
         """
         with torch.cuda.stream(self.stream):
             loss = self.state.loss_sum.item()
@@ -290,8 +287,7 @@ class Loop:
     def resume(self, folder: Path) -> None:
         """Take over the newest good checkpoint in ``folder``, if there is one.
 
-        Raises:
-            ValueError: it belongs to a run with another recipe, seed, precision or data set.
+        ValueError: it belongs to a run with another recipe, seed, precision or data set.
         """
         saved = load_newest_checkpoint(folder)
         if saved is None:

@@ -33,27 +33,21 @@ class Method:
     drop_in_training: int | None = None
 
 
-def _sla(label: str, teaches: str | None = None) -> Method:
-    return Method(label=label, taps=1, masked=False, rotated=True, teaches=teaches)
-
-
-def _after(number: int) -> Method:
-    return Method(label=f"masks after layer {number}", taps=1, transform_after=f"layer{number}")
-
-
-def _drop(quadrant: int) -> Method:
-    return Method(label=f"quadrant {quadrant} dropped", joint=False, masked=False, drop_in_training=quadrant)
-
-
 METHODS: dict[str, Method] = {
     "baseline": Method(label="Baseline", joint=False, masked=False),
     "fsft": Method(label="FSFT"),
     "fsft-sd": Method(label="FSFT with student", teaches="fsft"),
-    "sla": _sla("SLA"),
-    "sla-sd": _sla("SLA with student", teaches="sla"),
+    "sla": Method(label="SLA", taps=1, masked=False, rotated=True),
+    "sla-sd": Method(label="SLA with student", taps=1, masked=False, rotated=True, teaches="sla"),
     "sla+fsft": Method(label="SLA + FSFT", rotated=True),
-    **{f"after-layer{number}": _after(number) for number in (1, 2, 3)},
-    **{f"drop-{quadrant}": _drop(quadrant) for quadrant in (1, 2, 3, 4)},
+    **{
+        f"after-layer{n}": Method(label=f"masks after layer {n}", taps=1, transform_after=f"layer{n}")
+        for n in (1, 2, 3)
+    },
+    **{
+        f"drop-{n}": Method(label=f"quadrant {n} dropped", joint=False, masked=False, drop_in_training=n)
+        for n in (1, 2, 3, 4)
+    },
 }
 
 # The families of masks (functions in fsft.masks), and how many views M of an image each makes, the untouched one too.

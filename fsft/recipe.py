@@ -23,6 +23,7 @@ AUGMENTATIONS = ("crop", "flip", "cutout", "mixup")
 FINE_GRAINED = ("cub200", "stanford-dogs", "stanford-cars")
 PROFILES = ("quick", "laptop", "paper")
 NO_TRAINING = ("name", "origin", "eval_every")  # fields that change no weight
+TRAIN_SAMPLE, TRAIN_SAMPLE_EVERY = 5000, 10  # images and epochs of the accuracy on the training set, in every run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,9 +77,8 @@ def as_stages(model: nn.Module, nodes: Mapping[str, str] | Sequence[str]) -> nn.
         nodes: the modules after which to cut, by qualified name and in the order in which they run; or a mapping from
             them to stage names. Without a mapping, ``features.1`` becomes the stage ``features_1``.
 
-    Raises:
-        ValueError: a node does not exist or runs out of order, a connection passes around it, or the forward cannot be
-            traced.
+    ValueError: a node does not exist or runs out of order, a connection passes around it, or the forward cannot be
+    traced.
     """
     for wrapped in ("module", "_orig_mod"):  # of DataParallel, of torch.compile
         if isinstance(getattr(model, wrapped, None), nn.Module):

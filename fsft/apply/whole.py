@@ -74,9 +74,8 @@ def find_taps(model: nn.Module) -> Taps:
     if turned := [call.name for call in behind if _is_turned(call.shape)]:
         raise ValueError(channels_last.format(turned[-1]))
     if tokens := [call.name for call in behind if len(call.shape) == 3 and call.shape[1] > 1]:
-        raise ValueError(
-            f"expected maps before the classifier, found that {kind} ends in tokens, from {tokens[0]!r} on"
-        )
+        found = f"{kind} ends in tokens, from {tokens[0]!r} on"
+        raise ValueError(f"expected maps before the classifier, found that {found}")
     as_stages(model, [classifier])  # raises where nothing can be cut at all
     for penultimate, last in itertools.islice(_pairs(maps), _ATTEMPTS):
         if not _can_be_cut(model, penultimate.name, last.name):
@@ -156,19 +155,16 @@ def _calls(model: nn.Module) -> tuple[list[_Call], str]:
 
     size, parameter = _usual_size(model), next(model.parameters(), torch.zeros(()))
     training = [module for module in model.modules() if module.training]
-    handle = register_module_forward_hook(record)
     try:
-        output = model.eval()(parameter.new_zeros(2, input_channels(model), size, size))
+        with register_module_forward_hook(record):
+            output = model.eval()(parameter.new_zeros(2, input_channels(model), size, size))
     finally:
-        handle.remove()
         for module in training:
             module.training = True
     place = max((place for place, call in enumerate(calls) if _own(call)), default=-1)
     last = calls[place].module if calls else None
     outputs = getattr(last, "out_features", getattr(last, "out_channels", None))
     if not isinstance(output, Tensor) or output.ndim != 2 or outputs != output.shape[1]:
-        raise ValueError(
-            f"expected an image classifier that ends in a linear layer, found that {type(model).__name__} does not: "
-            "build it with its classifier"
-        )
+        expected, kind = "an image classifier that ends in a linear layer", type(model).__name__
+        raise ValueError(f"expected {expected}, found that {kind} does not: build it with its classifier")
     return calls[:place], calls[place].name

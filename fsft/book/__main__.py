@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from fsft.book import BookError
-from fsft.book.executing import PROFILES, execute, write_key
+from fsft.book.executing import execute, write_key
+from fsft.recipe import PROFILES
 
 STEPS = {
     "key": "see whether something changed that every notebook depends on",

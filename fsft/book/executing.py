@@ -18,7 +18,6 @@ from nbformat import NotebookNode
 from fsft.book import BookError
 from fsft.book.publishing import published
 
-PROFILES = ("quick", "laptop", "paper")
 # Seconds for one cell: far above what a chapter needs even on a slow, busy machine, there to end what hangs.
 CELL_TIMEOUT = {"quick": 1200, "laptop": 2400, "paper": 7 * 86400}
 START_TIMEOUT = 180  # seconds for a kernel to start on a busy machine
@@ -199,18 +198,18 @@ _HEAD = {
         "This page was executed with the paper's data, network, and schedule, where the paper states them.",
         "tip",
     ),
+    "no data": (
+        "Computed from the committed runs",
+        "This page trains nothing, so its profile changes nothing: its numbers come from the files in `results/`, each "
+        "of which names its own recipe.",
+        "note",
+    ),
 }
-_HEAD_WITHOUT_DATA = (
-    "Computed from the committed runs",
-    "This page trains nothing, so its profile changes nothing: its numbers come from the files in `results/`, each "
-    "of which names its own recipe.",
-    "note",
-)
 
 
 def banner(profile: str, record: Mapping[str, Any], shown: Mapping[str, str]) -> str:
     """The admonition below a page's title: what the numbers on this page may be used for. Holds no time."""
-    title, text, kind = _HEAD[profile] if "data_dir" in shown else _HEAD_WITHOUT_DATA
+    title, text, kind = _HEAD[profile if "data_dir" in shown else "no data"]
     values = ", ".join(f"`{name} = {value!r}`" for name, value in shown.items())
     origin = f"Executed with {values} on {record['device']}, {record['commit']}; [all executions](../book/status.md)."
     return f":::{{admonition}} {title}\n:class: {kind} fsft-banner\n{text}\n\n{origin}\n:::"

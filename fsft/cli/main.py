@@ -294,9 +294,8 @@ def handle_data(options: argparse.Namespace) -> int:
 
     if options.action == "download":
         if options.name != "cifar100":
-            raise DataError(
-                f"only cifar100 can be downloaded, found {options.name!r}; 'fsft data check' says how to get the others"
-            )
+            others = "'fsft data check' says how to get the others"
+            raise DataError(f"only cifar100 can be downloaded, found {options.name!r}; {others}")
         download_cifar100(options.data_dir)
     print(check_dataset(options.name, options.data_dir, strict=options.strict))
     return 0

@@ -5,9 +5,8 @@ are 8x8 scans, enlarged to 12-22 pixels and tinted; the photographs are cut into
 look, one per class. Each image also has its ground truth: a mask of the digit's pixels and its bounding box.
 Training and test set share neither a digit nor a photo pixel.
 
-All arithmetic is on integers and all draws are raw PCG64 output, so the bytes do not depend on the machine
-(nor on a BLAS and its threads). A JPEG decoder that reads the photographs differently would change them; the
-data set's fingerprint tells.
+All arithmetic is on integers and all draws are raw PCG64 output, so the bytes do not depend on the machine, nor on a
+BLAS. A JPEG decoder that reads the photographs differently would change them; the data set's fingerprint tells.
 """
 
 from typing import Any
@@ -23,18 +22,15 @@ CROP_SIDES = range(32, 65, 4)
 CLASSES = tuple(str(digit) for digit in range(10))
 DEFAULT_SIZE = {"train": 10_000, "test": 2_000}
 
-# (photo, x0, y0, x1, y1) of the class's own background; chosen by eye to look different: sky, lake, roofs,
-# foliage, petals, leaf, ...
+# (photo, x0, y0, x1, y1) of the class's own background; chosen by eye to look different: sky, lake, roofs, foliage, ...
 REGIONS = (
     *((0, 330, 0, 640, 130), (0, 350, 200, 545, 300), (0, 545, 140, 640, 427), (0, 90, 90, 330, 200)),
     *((0, 80, 240, 330, 330), (0, 0, 335, 300, 427), (0, 330, 300, 545, 427)),
     *((1, 180, 95, 435, 340), (1, 0, 70, 165, 330), (1, 445, 0, 640, 427)),
 )
 PHOTO_SHAPE = (427, 640, 3)
-# The first part of each region (along its longer side) and of each class's digits is for training, the rest
-# for testing.
-TRAIN_REGION = 5 / 8
-TRAIN_DIGITS = 0.7
+# For training, the first part of each region, along its longer side, and of each class's digits.
+TRAIN_REGION, TRAIN_DIGITS = 5 / 8, 0.7
 BACKGROUND_DRAWS = ("label", "correlated", "region", "scale", "y", "x")
 DRAWS = (*BACKGROUND_DRAWS, "digit", "digit_size", "digit_y", "digit_x", "contrast", "tint")
 BLOCK = 500

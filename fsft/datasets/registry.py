@@ -1,9 +1,7 @@
 """Data sets by name, checked before they are used.
 
-``photodigits`` needs no download; ``cifar100``, ``tiny-imagenet`` and ``imagefolder:<path>`` are read from files and
-cached decoded. These four are in memory whole, as uint8 tensors; the three fine-grained data sets are lists of files,
-whose images are decoded when they are needed. Whatever is wrong with the data raises ``DataError`` with one sentence:
-the path, what was expected, what was found, what to do.
+Four are in memory whole, as uint8 tensors; the three fine-grained ones are lists of files. Whatever is wrong with the
+data raises ``DataError`` with one sentence: the path, what was expected, what was found, what to do.
 """
 
 import os
@@ -65,8 +63,8 @@ def load_split(
 
     These are ``cub200``, ``stanford-dogs`` and ``stanford-cars``, with the option ``image_size`` (224), the side of the
     squares that networks see; :mod:`fsft.datasets.stream` says how they are cut. Each is the official archive, unpacked
-    in ``data_dir``: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``,
-    ``Annotation/`` and the lists, ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``.
+    in ``data_dir``: ``CUB_200_2011/``, ``stanford-dogs/`` with ``Images/``, ``Annotation/`` and the lists,
+    ``stanford_cars/`` with ``cars_train/``, ``cars_test/`` and ``devkit/``.
     """
     return _load(name, split, data_dir, options)
 

@@ -25,8 +25,6 @@ IMAGE_SIZE = 224
 # Of ImageNet's training images, as every torchvision network has them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-
-
 _PARTS = ("images", "labels", "masks", "boxes")  # of an ImageSet, one row an image
 
 
@@ -55,16 +53,16 @@ class _Split(ABC):
         Subsets of one seed are nested: the 20 images a class has in ``subset(20, s)`` are among those of
         ``subset(50, s)``. DataError where a class has fewer.
         """
-        counts = torch.bincount(self.labels, minlength=self.num_classes)
-        if per_class < 1 or per_class > int(counts.min()):
-            poorest = self.classes[int(counts.argmin())]
-            expected = f"1 to {int(counts.min())} images per class (class {poorest!r} has no more)"
+        labels = self.labels.numpy()
+        counts = np.bincount(labels, minlength=self.num_classes)
+        if not 1 <= per_class <= counts.min():
+            expected = f"1 to {counts.min()} images per class (class {self.classes[counts.argmin()]!r} has no more)"
             found = f"per_class={per_class}"
             raise problem(f"{self.name} {self.split}", expected, found, "choose a number in that range")
         keys = np.asarray(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(self)))
-        by_class = np.lexsort((keys, self.labels.numpy()))
-        starts = np.concatenate([[0], np.cumsum(counts.numpy())[:-1]])
-        rank = np.arange(len(self)) - starts[self.labels.numpy()[by_class]]
+        by_class = np.lexsort((keys, labels))
+        starts = np.cumsum(counts) - counts
+        rank = np.arange(len(self)) - starts[labels[by_class]]
         return self.select(torch.from_numpy(np.sort(by_class[rank < per_class])))
 
 
@@ -283,8 +281,9 @@ def evenly_chosen(data: ImageSet | FileSet, count: int) -> ImageSet | FileSet:
     every = math.ceil(len(data) / count)
     if isinstance(data, FileSet):
         return data.select(torch.arange(0, len(data), every))
-    parts = {name: getattr(data, name) for name in _PARTS}
-    return replace(data, **{name: None if part is None else part[::every] for name, part in parts.items()})
+    parts: dict[str, Any] = {name: getattr(data, name) for name in _PARTS}
+    parts = {name: None if part is None else part[::every] for name, part in parts.items()}
+    return replace(data, **parts)
 
 
 def check_match(train_set: ImageSet | FileSet, test_set: ImageSet | FileSet) -> None:

@@ -39,18 +39,15 @@ def image_seed(seed: int, epoch: int, index: int) -> int:
 
 def training_transform(size: int, *, crop: bool = True, flip: bool = True) -> v2.Compose:
     """PIL image to uint8 (3, size, size), drawing from torch's global random state."""
-    cut = [v2.RandomResizedCrop(size)] if crop else _central(size)
+    central = [v2.Resize(round(size * RESIZED / 224)), v2.CenterCrop(size)]
+    cut = [v2.RandomResizedCrop(size)] if crop else central
     mirror = [v2.RandomHorizontalFlip()] if flip else []
     return v2.Compose([*cut, *mirror, v2.PILToTensor()])
 
 
 def evaluation_transform(size: int) -> v2.Compose:
     """PIL image to uint8 (3, size, size), the same at every call."""
-    return v2.Compose([*_central(size), v2.PILToTensor()])
-
-
-def _central(size: int) -> list[torch.nn.Module]:
-    return [v2.Resize(round(size * RESIZED / 224)), v2.CenterCrop(size)]
+    return training_transform(size, crop=False, flip=False)
 
 
 class Samples(Dataset[tuple[Tensor | DataError, int]]):

@@ -7,7 +7,6 @@ weights. None of this stops somebody who trains another network; it finds slips,
 """
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -22,11 +21,10 @@ from fsft.maps.gallery import check_gallery
 from fsft.maps.scorefile import FOLDER as MAPS
 from fsft.maps.scorefile import check_map_scores
 from fsft.methods import METHODS
-from fsft.recipe import Recipe
+from fsft.recipe import TRAIN_SAMPLE, Recipe
 from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, inspected, parse
 from fsft.runtime.schema import check_schema
 
-LARGEST = 2000  # layers or widening of a network that is built to count its parameters
 _NO_RECIPE = (ArithmeticError, TypeError, ValueError)  # by which fields tell that they are none of a recipe
 
 
@@ -98,7 +96,9 @@ def _check_history(result: Result) -> Iterator[str]:
     if [entry["epoch"] for entry in tested] != sorted({*range(every, epochs + 1, every), epochs}):
         yield f"field history: expected test accuracies every {every} epochs and in the last"
         return
-    images = {"test": result["data"]["test_images"], "train": _train_sample(result["data"]["train_images"])}
+    count = result["data"]["train_images"]
+    sample = range(0, count, math.ceil(count / TRAIN_SAMPLE) or 1)  # every k-th image, as evenly_chosen does
+    images = {"test": result["data"]["test_images"], "train": len(sample)}
     for entry in history:
         for split in entry.keys() & images.keys():
             if entry[split].keys() != last.keys():
@@ -117,13 +117,6 @@ def _check_history(result: Result) -> Iterator[str]:
         ):
             if recorded != expected:
                 yield f"field {field}: expected {expected} from the history, found {recorded}"
-
-
-def _train_sample(images: int) -> int:
-    """How many training images a loop evaluates: every k-th, at most `TRAIN_SAMPLE`."""
-    from fsft.loop import TRAIN_SAMPLE
-
-    return len(range(0, images, math.ceil(images / TRAIN_SAMPLE) or 1))
 
 
 def _check_recipe(result: Result, recipe: Recipe) -> Iterator[str]:
@@ -160,9 +153,6 @@ def _check_network(result: Result, recipe: Recipe) -> Iterator[str]:
     later = {"ag-logits"} if "ag" in modes else set()  # older runs were not evaluated in it
     if not modes <= result["last"].keys() <= modes | later:
         yield f"field last: expected the modes {sorted(modes)} of method {recipe.method}, found {[*result['last']]}"
-    if max(map(int, re.findall(r"\d+", recipe.model)), default=0) > LARGEST:
-        yield f"field recipe.model: expected at most {LARGEST} layers, found {recipe.model}"
-        return
     try:
         two, each = _parameters(recipe.model, recipe.block, recipe.shortcut, recipe.method, recipe.masks)
     except ValueError as error:

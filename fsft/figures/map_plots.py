@@ -82,9 +82,8 @@ def gallery(
 def of_runs(networks: Mapping[str, tuple[str, str]], rows: slice) -> tuple[Figure, str, str]:
     """Real images with the maps of finished runs, from `results/galleries/`: figure, alt text, and whose maps they are.
 
-    Args:
-        networks: for each column's title a recipe's name and the kind of its maps, such as "si".
-        rows: which images of the galleries; all runs show the same ones.
+    `networks` has for each column's title a recipe's name and the kind of its maps, such as "si"; `rows` are those of
+    the galleries' images, which all runs share.
     """
     shown, ledger = load_galleries(), load_results()
     first, *others = (shown[name] for name, _ in networks.values())

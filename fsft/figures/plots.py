@@ -144,7 +144,8 @@ def _display(data: dict[str, str], metadata: dict[str, Any]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and not pd.isna(value)
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return number and not pd.isna(value)
 
 
 def _cell_text(value: Any, digits: int) -> str:

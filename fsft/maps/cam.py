@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook
 
 from fsft.framework import JointNet, JointOutput, PlainNet, mode_scores, predict
 from fsft.masks import quadrant_masks
@@ -214,13 +215,8 @@ def _last_with_maps(model: nn.Module, image: Tensor) -> nn.Module:
         if isinstance(out, Tensor) and out.ndim > 2 and math.prod(out.shape[2:]) > 1:
             found.append((module, out.shape))
 
-    handles = [module.register_forward_hook(note) for module in model.modules()]
-    try:
-        with torch.no_grad():
-            model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), register_module_forward_hook(note):
+        model(image)
     module, shape = found[-1] if found else (model, torch.Size())
     height, width = image.shape[2:]
     # Channels may also be last, and tokens have no rows: proportions tell, up to the rounding of each stride.

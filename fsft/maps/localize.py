@@ -53,9 +53,8 @@ def localize(
     device = resolve_device(device)
     path = Path(results_dir) / FOLDER / f"{recipe.run_name(seed)}.json"
     if images is not None and path.exists():
-        raise ValueError(
-            f"expected no scores yet, found {path}, perhaps of more than {images} images: move it away first"
-        )
+        found = f"{path}, perhaps of more than {images} images"
+        raise ValueError(f"expected no scores yet, found {found}: move it away first")
     run, train_set, test_set = finished(recipe, seed, data_dir, runs_dir, results_dir, device)
     assert isinstance(run.model, PlainNet | JointNet)
     writable_folder(path.parent)

@@ -129,10 +129,8 @@ def rank_correlation(a: Tensor, b: Tensor) -> np.ndarray:
 def _positive(maps: Tensor, regions: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The maps' positive part, float64, and the regions, bool, both (n, H, W); an empty map becomes uniform."""
     if maps.ndim != 3 or maps.shape != regions.shape or regions.dtype != torch.bool:
-        raise ValueError(
-            "expected maps (n, H, W) and bool regions of the same shape, "
-            f"found {tuple(maps.shape)} and {regions.dtype} {tuple(regions.shape)}"
-        )
+        found = f"{tuple(maps.shape)} and {regions.dtype} {tuple(regions.shape)}"
+        raise ValueError(f"expected maps (n, H, W) and bool regions of the same shape, found {found}")
     values, inside = maps.double().numpy(), regions.numpy()
     if not np.isfinite(values).all():
         raise ValueError("expected finite maps, found some that are not: the network may have diverged")

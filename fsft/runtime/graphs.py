@@ -61,11 +61,7 @@ def cuda_graph(step: Step, random: bool) -> Step:
 
 
 RECORD: dict[str, Callable[[Step, bool], Step]] = {"cuda": cuda_graph}
-
-
-@functools.cache
-def _stream_of_random_steps(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+_stream_of_random_steps = functools.cache(torch.cuda.Stream)  # one for each device
 
 
 def own_stream(device: torch.device) -> torch.cuda.Stream | None:

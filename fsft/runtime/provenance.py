@@ -91,16 +91,10 @@ def git_state(root: Path | None = None) -> dict[str, Any]:
         command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return _sent_state(root)
-        changes = git("status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)benchmarks/results")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
-    except (OSError, subprocess.CalledProcessError):
-        return _sent_state(root)
-
-
-def _sent_state(root: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        if Path(git("rev-parse", "--show-toplevel")).resolve() == root.resolve():
+            changes = git("status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)benchmarks/results")
+            return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
     try:
         sent = json.loads((root / "COMMIT").read_text())
         return {"commit": sent["commit"], "dirty": sent["dirty"]}
