@@ -252,7 +252,7 @@ def probed_frame(ledger: Ledger, family: str) -> pd.DataFrame:
                     "With another classifier (%)": right["linear"],
                     "A quadrant hidden (%)": right["image without a quadrant"],
                     "Kept (%)": kept.mean if kept else math.nan,
-                    "Pretext task's share of the loss (%)": share.text() if share else NOT_OFFERED,
+                    "Pretext task's loss (% of guessing)": share.text() if share else NOT_OFFERED,
                     "Seeds": len(asked),
                 }
             )

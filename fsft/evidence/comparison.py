@@ -5,6 +5,7 @@ with the runs that had the same budget (equal recipes but for the method), and i
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -70,11 +71,11 @@ class Quantity:
 
 
 # What probes of a network's weights tell, in percent, with the field of a probe that it is read off: the accuracy of
-# another classifier on its features, the share of its accuracy that is kept, or the share of the loss.
+# another classifier on its features, what is left of its accuracy, or of the loss by guessing among five masks.
 PROBED: dict[str, tuple[str, Callable[[Mapping[str, float]], float]]] = {
     "refitted": ("features", lambda right: right["linear"]),
     "image without a quadrant": ("features", lambda right: 100 * right["image without a quadrant"] / right["as it is"]),
-    "pretext task": ("loss", lambda parts: 100 * parts["mask"] / (parts["mask"] + parts["class"])),
+    "pretext task": ("loss", lambda parts: 100 * parts["mask"] / math.log(5)),
 }
 
 

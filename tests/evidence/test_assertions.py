@@ -87,7 +87,7 @@ def test_a_finding_about_weights_is_judged_by_its_probe() -> None:
     run = fake_result("cpu/resnet20/fsft", si=40.0)
     name = f"{run['slug']}-seed0.json"
     every, none = ([[100.0 * (row == column) * share for column in range(5)] for row in range(5)] for share in (1, 0))
-    probe = {"run": name, "recognition": {"blank": every, "blank, no border": none}}
+    probe = {"run": name, "recognition": {"blank": every, "test images, no border": none}}
     ledger = ledger_of(run, probes=(probe,))
     judged = judge(finding, ledger)
     assert (judged.verdict, judged.strength) == ("seen", "1 of 1 comparison run, one network each")
@@ -97,7 +97,7 @@ def test_a_finding_about_weights_is_judged_by_its_probe() -> None:
     twice = judge(finding, ledger_of(run, other, probes=probes))  # no spread: it could not be otherwise
     assert twice.verdict == "derived" and twice.strength.endswith("2 networks each, no spread: a derivation")
     assert judge(findings["padding-needed"], ledger).verdict == "seen"
-    unable = ledger_of(run, probes=({"run": name, "recognition": {"blank": none, "blank, no border": every}},))
+    unable = ledger_of(run, probes=({"run": name, "recognition": {"blank": none, "test images, no border": every}},))
     assert judge(finding, unable).verdict == "not seen"
     assert judge(findings["padding-needed"], unable).verdict == "not seen"
     assert Recognition("blank").observed(Ledger()) is None
