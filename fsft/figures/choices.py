@@ -57,6 +57,6 @@ def choices(
             panels += f"<div><p>{html.escape(title)}</p>{''.join(rows)}</div>"
         panels += "</section>"
     shown = [f"{title}: {names[number]}" for (title, names), number in zip(questions.items(), chosen, strict=True)]
-    bars = [f"{name} {share:.0%}" for group in answers[tuple(chosen)].values() for name, share in group.items()]
+    said = [f"{name} {share:.0%}" for group in answers[tuple(chosen)].values() for name, share in group.items()]
     page = f'{STYLE}<div class="fsft-choices">{fields}<div aria-live="polite">{panels}</div></div>'
-    _display({"text/html": page, "text/plain": f"{'; '.join(shown)}: {', '.join(bars)}"}, {})
+    _display({"text/html": page, "text/plain": f"{'; '.join(shown)}: {', '.join(said)}"}, {})

@@ -186,7 +186,7 @@ def test_every_page_has_a_description_and_a_picture_for_links():
         soup = BeautifulSoup(page.read_bytes(), "html.parser")
         found = {tag.get("name") or tag.get("property"): tag["content"] for tag in soup.find_all("meta", content=True)}
         assert found["og:title"] and found["og:title"] == soup.h1.text.removesuffix("#"), name
-        assert len(found["description"]) > 40 and found["og:description"][:40] == found["description"][:40], name
+        assert len(found["description"]) > 20 and found["og:description"][:40] == found["description"][:40], name
         assert (page.parent / found["og:image"]).is_file() or found["og:image"].startswith("https://"), name
         described[found["description"]] = name
     assert len(described) == len(toc_pages(BUILT))
