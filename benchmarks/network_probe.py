@@ -139,6 +139,7 @@ def main() -> None:
         result = read_result(options.results_dir / f"{run}.json")
         device, recipe = torch.device("cpu"), Recipe.from_dict(result["recipe"])
         model = load_weights(options.runs_dir / run / "weights.pt", device, result["weights_sha256"])
+        assert isinstance(model, PlainNet | JointNet)
         train_set, test_set = recipe_data(recipe, options.data_dir)
         if not isinstance(train_set, ImageSet) or not isinstance(test_set, ImageSet):
             raise SystemExit(f"{run} was trained on images that do not fit into memory")
