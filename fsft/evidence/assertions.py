@@ -312,6 +312,7 @@ lag-shrinks | 13 | The better the baseline fits its training images, the less FS
     the more ahead.
 not-behind-fitted | 13 | Where the baseline fits its training images, FSFT by single inference is at most one point
     behind it.
+gains-fitted | 13 | Where the baseline fits its training images, FSFT by single inference is ahead of it.
 masks-gain-fitted | 13 | Where the baseline fits its training images, the masks alone (eq. 2) are ahead of it.
 aggregation-gains | 13 | Aggregated inference improves on single inference of the same networks.
 second-classifier-costs | 4 | In short training the penultimate classifier costs accuracy: FSFT ends below the masks
@@ -418,6 +419,7 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
     "quadrants-not-special": tuple(_masks(family, "quadrants") for family in ("halves", "kept-quadrants", "ninths")),
     "lag-shrinks": (Trend(),),
     "not-behind-fitted": _where_fitted("fsft"),
+    "gains-fitted": _where_fitted("fsft"),
     "masks-gain-fitted": _where_fitted("masks"),
     "aggregation-gains": (
         *_over_budgets(("fsft", 1.0, "ag"), _SI),
