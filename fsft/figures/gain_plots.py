@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fsft.evidence.statistics import SEEDS
 from fsft.figures import plots
 
 _LEAST, _MOST = -15.0, 15.0  # points; an interval that leaves this range is cut by the frame
@@ -72,9 +73,11 @@ def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
     """Gain over the baseline against the baseline's accuracy on its training images; figure and alt text.
 
     `gains` has the columns of `forest`, and `fitted`, that accuracy in percent, which need not be known (NaN). In the
-    group called `paper` it is a lower bound: a line leads from there to 100. Hollow markers have no interval.
+    group called `paper` it is a lower bound: a line leads from there to 100. Hollow markers have fewer than `SEEDS`
+    on a side (`seeds`), whose interval would be wider than the figure.
     """
     gains = gains[gains["fitted"].notna()]
+    gains = gains.assign(**{end: gains[end].where(gains["seeds"] >= SEEDS) for end in ("low", "high")})
     printed, ours = (gains[(gains["group"] == paper) == side] for side in (True, False))
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.0))
     reach = 1.3 * float(gains[["gain", "low", "high"]].abs().max().max())
