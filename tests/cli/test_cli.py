@@ -77,7 +77,7 @@ def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
         (["train", "tiny/fsft", "--device", "meta"], "expected cpu or cuda, which this package is tested on, found"),
         (
             ["train", "tiny/fsft", "--model", "resnet9999998"],
-            "expected a depth of 6n + 2 for basic blocks, found 9999998;",
+            "expected at most 2000 layers, and no larger factor, found 'resnet9999998'",
         ),
         (
             ["sweep", "tiny/fsft", "--seeds", "0-99999999999"],
