@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ from fsft import ImageSet, JointNet, PlainNet, augment
 from fsft.apply.whole import single_inference_network
 from fsft.evidence.probes import FOLDER, quadrants_named
 from fsft.framework import matching_logits
+from fsft.maps.scorefile import sealed
 from fsft.masks import apply_masks, masked_average_pool, no_masks, quadrant_masks
 from fsft.recipe import Recipe
 from fsft.runtime.files import write_atomically
 from fsft.runtime.provenance import environment
-from fsft.runtime.record import canonical_digest, read_result
+from fsft.runtime.record import read_result
 from fsft.training import load_weights, recipe_data
 
 BATCH = 500
@@ -150,11 +150,9 @@ def main() -> None:
             probe["recognition"] = recognition(model, x, train_set.statistics)
             probe["loss"] = loss_parts(model, train_set)
         probe |= environment(device)
-        probe["digest"] = canonical_digest(probe)
         path = options.results_dir / FOLDER / f"network-{run}.json"
         path.parent.mkdir(exist_ok=True)
-        lines = ",\n".join(f" {json.dumps(field)}: {json.dumps(value)}" for field, value in probe.items())
-        write_atomically(path, f"{{\n{lines}\n}}\n".encode())
+        write_atomically(path, sealed(probe))
         print(f"{run}: {probe['features']}")
         for images, table in probe.get("recognition", {}).items():
             print(f"  {images}: the dropped quadrant is named for {quadrants_named(table):.1f} % of the views")

@@ -389,9 +389,8 @@ def _saturated(place: str) -> tuple[Recipe, ...]:
     return tuple(recipes[f"cpu/saturation/{place}/{method}"] for method in ("fsft", "baseline"))
 
 
-def _probed(kind: str, *methods: str) -> tuple[Contrast, ...]:
-    """What probes tell of the first method, minus that of the second if there is one, wherever it is taken apart."""
-    places = (f"{_SPLIT}/{{}}", f"{_SPLIT}/{{}}-x5", "cpu/saturation/a/{}")
+def _probed(places: tuple[str, ...], kind: str, *methods: str) -> tuple[Contrast, ...]:
+    """What probes tell of the first method, minus that of the second if there is one, in some of `_APART`."""
     asked = ([recipes[place.format(name).replace("baseline-x5", "baseline")] for name in methods] for place in places)
     return tuple(versus(*(Quantity(one, "si", kind) for one in sides)) for sides in asked)
 
@@ -403,6 +402,8 @@ def _masks(a: str, b: str) -> Contrast:
 
 
 _SPLIT = "cpu/split/basic"
+# Where the method is taken apart: in short training, with the rates of both kinds, and where the images are fitted.
+_APART = (f"{_SPLIT}/{{}}", f"{_SPLIT}/{{}}-x5", "cpu/saturation/a/{}")
 _SATURATED = tuple(name for name in recipes if re.fullmatch(r"cpu/saturation/.*/fsft", name))
 _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
     "slow-start": _over_budgets(_BASELINE, _SI),
@@ -429,10 +430,7 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
         _named(f"cpu/split/{place.format('masks')}", f"cpu/split/{place.format('fsft')}")
         for place in ("basic/{}", "basic/{}-x5", "bottleneck/{}")
     ),
-    "masks-beat-classifiers": tuple(
-        _named(place.format("masks"), place.format("two-heads"))
-        for place in (f"{_SPLIT}/{{}}", f"{_SPLIT}/{{}}-x5", "cpu/saturation/a/{}")
-    ),
+    "masks-beat-classifiers": tuple(_named(place.format("masks"), place.format("two-heads")) for place in _APART),
     "grows-with-depth": (
         _change(_saturated("b/resnet8"), _saturated("a")),
         _change(_saturated("a"), _saturated("b/resnet56")),
@@ -441,10 +439,10 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
         _change(_short(500), _short(100)),
         *(_change(*map(_saturated, pair)) for pair in pairwise(("c/100", "c/50", "a", "c/10"))),
     ),
-    "lag-in-features": _probed("refitted", "baseline", "fsft")[:2],  # in short training
-    "gain-in-features": _probed("refitted", "masks", "baseline")[2:],
-    "masks-make-local": _probed("image without a quadrant", "masks", "baseline"),
-    "pretext-is-solved": (*_probed("pretext task", "masks"), *_probed("pretext task", "fsft")),
+    "lag-in-features": _probed(_APART[:2], "refitted", "baseline", "fsft"),
+    "gain-in-features": _probed(_APART[2:], "refitted", "masks", "baseline"),
+    "masks-make-local": _probed(_APART, "image without a quadrant", "masks", "baseline"),
+    "pretext-is-solved": (*_probed(_APART, "pretext task", "masks"), *_probed(_APART, "pretext task", "fsft")),
     "logits-like-eq4": tuple(_named(name, name, ("ag-logits", "ag")) for name in (f"{_SPLIT}/fsft", *_SATURATED)),
     "padding-suffices": (Recognition("blank"),),
     "padding-needed": (Recognition("test images, no border"),),
