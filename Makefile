@@ -10,7 +10,7 @@ QUESTIONS ?= loop_speed fsft_overhead table5 layout roofline step_profile seeds 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-STEP = $(BIN)/python -P -m fsft.book --profile "$(PROFILE)" --data-dir "$(DATA)"
+STEP = env PYTHONPATH="book$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN)/python -P -m builder --profile "$(PROFILE)" --data-dir "$(DATA)"
 EXECUTED := _build/executed/$(PROFILE)
 CLUSTER := .venv-cluster
 
@@ -81,7 +81,7 @@ test-lowest test-colab: test-%: .venv-%/.ready
 book: $(READY)
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) executed
 	@$(STEP) stage
-	$(BIN)/python -P book/extras.py
+	@$(STEP) extras
 	$(BIN)/jupyter-book build --all --quiet -W -n --keep-going _build/book
 	@$(STEP) finish
 	@ln -sfn book/_build/html _build/html

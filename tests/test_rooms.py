@@ -9,7 +9,6 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fsft"
 # From the top to the bottom. The core is what lies in fsft/ itself.
 FLOORS = [
     ("cli",),
-    ("book",),
     ("figures",),
     ("evidence",),
     ("maps", "apply"),
@@ -80,4 +79,4 @@ def test_the_core_is_read_in_an_evening():
     core = sorted(PACKAGE.glob("*.py"))
     assert len(core) <= 15 and sum(len(path.read_text().splitlines()) for path in core) <= 2500
     everything = sum(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py"))
-    assert everything <= 12_150  # not to grow; the aim is 11,000
+    assert everything <= 11_500

@@ -84,7 +84,7 @@ def make(root: Path, chapters: dict, repository: str | None = None) -> Path:
     """Write the repository: the real settings and Makefile, a short table of contents, and `chapters`."""
     (root / "notebooks").mkdir(parents=True)
     shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
-    for name in ("extras.py", "references.bib", "references.md", "status.md"):
+    for name in ("references.bib", "references.md", "status.md"):
         shutil.copyfile(ROOT / "book" / name, root / "book" / name)
     shutil.copyfile(ROOT / "_config.yml", root / "_config.yml")
     (root / "Makefile").symlink_to(ROOT / "Makefile")
@@ -112,11 +112,11 @@ def command(*arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Ours, without what `make test` tells the makes below it."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    return {**outer, "PYTHONPATH": str(ROOT)}
+    return {**outer, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'book'}"}
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     """`make` with these arguments, or a step of the book where the first is a step's name."""
     is_step = arguments[0] in ("key", "execute", "stage", "finish")
-    line = [sys.executable, "-P", "-m", "fsft.book", *arguments] if is_step else command(*arguments)
+    line = [sys.executable, "-P", "-m", "builder", *arguments] if is_step else command(*arguments)
     return subprocess.run(line, cwd=root, env=environment(), capture_output=True, text=True, check=False)

@@ -12,13 +12,13 @@ pytest.importorskip("papermill", reason="the book needs the extra `book`")
 
 import nbformat
 import yaml
+from builder.checking import notebook_problems, page_problems, source_problems
+from builder.executing import current, executed_folder, write_key
+from builder.staging import STATUS_MARK, mend, stage, staged_config
 from nbformat.v4 import new_output
 from tiny_book import ROOT, SETUP, environment, executed, make, notebook, rich_notebook
 
 import fsft
-from fsft.book.checking import notebook_problems, page_problems, source_problems
-from fsft.book.executing import current, executed_folder, write_key
-from fsft.book.staging import STATUS_MARK, mend, stage, staged_config
 
 URL = "https://github.com/someone/fsft"
 

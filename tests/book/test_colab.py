@@ -264,9 +264,8 @@ def test_a_fork_s_notebooks_install_the_fork_at_the_built_commit(stand_in, tmp_p
     """Two clones stand for two repositories on GitHub: git rewrites the addresses."""
     pytest.importorskip("papermill", reason="the book needs the extra `book`")
     import nbformat
-
-    from fsft.book.downloads import clean
-    from fsft.book.staging import launching
+    from builder.downloads import clean
+    from builder.staging import launching
 
     upstream, fork = copy_of_the_repository(tmp_path / "upstream"), tmp_path / "fork"
     git(upstream, "init", "--quiet", "--initial-branch", "main")

@@ -4,13 +4,12 @@ import pytest
 
 pytest.importorskip("papermill", reason="the book needs the extra `book`")
 import nbformat
+from builder import BookError
+from builder.downloads import clean
+from builder.executing import declared_parameters
+from builder.publishing import published
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from tiny_book import ROOT, executed
-
-from fsft.book import BookError
-from fsft.book.downloads import clean
-from fsft.book.executing import declared_parameters
-from fsft.book.publishing import published
 
 REFERENCES = ROOT / "book" / "references.bib"
 URL = "https://github.com/someone/fsft"

@@ -14,11 +14,10 @@ pytest.importorskip("papermill", reason="the book needs the extra `book`")
 
 import nbformat
 import psutil
+from builder import BookError
+from builder.executing import banner, declared_parameters, executed_folder, write_key
 from nbformat.v4 import new_markdown_cell
 from tiny_book import command, environment, make, notebook, run
-
-from fsft.book import BookError
-from fsft.book.executing import banner, declared_parameters, executed_folder, write_key
 
 
 def read(root, name):

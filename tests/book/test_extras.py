@@ -1,4 +1,4 @@
-"""What `book/extras.py` puts beside the pages of a book."""
+"""What `builder.extras` puts beside the pages of a book."""
 
 import csv
 import io

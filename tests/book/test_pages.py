@@ -17,8 +17,7 @@ import pytest
 pytest.importorskip("papermill", reason="the book needs the extra `book`")
 
 from bs4 import BeautifulSoup
-
-from fsft.book.staging import toc_pages
+from builder.staging import toc_pages
 
 pytestmark = pytest.mark.book
 

@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip("papermill", reason="the book needs the extra `book`")
 import nbformat
 import pandas as pd
+from builder import BookError
+from builder.publishing import clean_outputs, published
 from hostile import HOSTILE_OUTPUTS, PNG, display
 from nbformat.v4 import new_code_cell, new_output
 from tiny_book import executed
 
-from fsft.book import BookError
-from fsft.book.publishing import clean_outputs, published
 from fsft.figures import choices
 from fsft.figures.plots import Link, _table_html
 

@@ -78,7 +78,7 @@ def test_markers_in_notebooks_and_the_readme_count_and_code_does_not(repository:
 def test_the_build_stops_before_it_executes_anything(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fsft.book.__main__ import main
+    from builder.__main__ import main
 
     monkeypatch.chdir(repository)
     (repository / "_toc.yml").write_text(json.dumps({"format": "jb-book", "root": "book/page"}))

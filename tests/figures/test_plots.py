@@ -15,7 +15,8 @@ from PIL import Image
 
 pytest.importorskip("papermill", reason="the book needs the extra `book`")
 
-from fsft.book.publishing import check_html
+from builder.publishing import check_html
+
 from fsft.figures import plots
 
 

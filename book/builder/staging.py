@@ -15,9 +15,9 @@ import yaml  # type: ignore[import-untyped]
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
-from fsft.book import BookError
-from fsft.book.downloads import clean
-from fsft.book.executing import current, executed_folder
+from builder import BookError
+from builder.downloads import clean
+from builder.executing import current, executed_folder
 from fsft.runtime.provenance import git_state, repository_url
 
 NO_REPOSITORY = 'repository=""'  # in the last line of a setup cell
@@ -55,7 +55,7 @@ def stage(root: Path, profile: str) -> Path:
     sources = sorted((root / "notebooks").glob("*.ipynb"))
     notebooks = {source.name: _executed_now(source, root, profile) for source in sources}
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(root / "book", target / "book")
+    shutil.copytree(root / "book", target / "book", ignore=shutil.ignore_patterns("*.py", "builder"))
     (target / "notebooks").mkdir()
     # What html_extra_path puts beside the pages, so that a table can link to the file behind a number.
     (target / "extra").mkdir()

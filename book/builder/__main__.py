@@ -1,25 +1,26 @@
-"""One step of `make book`: `python -m fsft.book STEP`, in the root folder of the repository."""
+"""One step of `make book`: `python -m builder STEP`, in the root folder of the repository."""
 
 import argparse
 import signal
 import sys
 from pathlib import Path
 
-from fsft.book import BookError
-from fsft.book.executing import execute, write_key
+from builder import BookError
+from builder.executing import execute, write_key
 from fsft.recipe import PROFILES
 
 STEPS = {
     "key": "see whether something changed that every notebook depends on",
     "execute": "execute one notebook",
     "stage": "put the sources of the pages together",
+    "extras": "make what stands beside the pages: a picture, a summary, all figures",
     "finish": "mend and check the built pages",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; the exit status, 0 when all is good."""
-    parser = argparse.ArgumentParser(prog="python -m fsft.book", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m builder", description=__doc__)
     parser.add_argument("step", choices=STEPS, help="; ".join(f"{step}: {text}" for step, text in STEPS.items()))
     parser.add_argument("notebook", nargs="?", type=Path)
     parser.add_argument("--profile", choices=PROFILES, default="quick")
@@ -40,8 +41,8 @@ def run_step(options: argparse.Namespace, root: Path) -> list[str]:
     if options.step == "execute":
         execute(options.notebook, root, options.profile, options.data_dir)
         return []
-    from fsft.book.checking import page_problems, source_problems
-    from fsft.book.staging import mend, stage
+    from builder.checking import page_problems, source_problems
+    from builder.staging import mend, stage
     from fsft.evidence.verdicts import marker_problems
 
     if options.step == "key":
@@ -51,6 +52,11 @@ def run_step(options: argparse.Namespace, root: Path) -> list[str]:
         return problems
     if options.step == "stage":
         stage(root, options.profile)
+        return []
+    if options.step == "extras":
+        from builder.extras import write_extras
+
+        write_extras(root)
         return []
     mend(root)
     return page_problems(root)

@@ -1,9 +1,5 @@
 """What the book offers beside its pages: the main result as a picture, a summary of two pages, all figures in a zip.
 
-Between staging and building, in the root of the repository (`make book` does it)::
-
-    python book/extras.py
-
 The picture is what a link to the book shows, and stands on the landing page; the summary has the answers of the card
 and of chapter 16; the zip has every figure and table of the executed notebooks, the result files behind them, and an
 index. All is computed from `results/` and the staged notebooks.
@@ -19,6 +15,7 @@ import re
 import textwrap
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -28,7 +25,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
-from fsft.book.staging import pages_url, staging_folder
+from builder.staging import pages_url, staging_folder
 from fsft.evidence import answers, tables
 from fsft.evidence.ledger import Ledger, load_results
 from fsft.figures import diagrams, gain_plots, plots
@@ -62,7 +59,7 @@ class Sheet:
     def __init__(self) -> None:
         self.fig, self.top = plt.figure(figsize=A4, layout="none"), 0.95
 
-    def text(self, text: str, size: float = 9.5, space: float = 0.012, url: str | None = None, **look: str) -> None:
+    def text(self, text: str, size: float = 9.5, space: float = 0.012, url: str | None = None, **look: Any) -> None:
         """Lines as wide as the page; an address makes them a link."""
         lines = textwrap.fill(text, int(930 / size))
         look |= {"color": plots.BLUE} if url else {}
@@ -108,8 +105,10 @@ def write_summary(path: Path, ledger: Ledger, root: Path, site: str | None) -> N
         "The sentences are ours, the first word is computed. Shown: every interval agrees. Seen: every difference so "
         "far agrees. Mixed: some do. Derived: it could not be otherwise. Refuted: an interval says the opposite."
     )
-    found = [(" ".join(row.Verdict.split()), row.Finding) for row in tables.findings_frame(ledger).itertuples()]
-    for word, finding in sorted(((w, f) for w, f in found if w != "not run"), key=lambda one: one[0] not in FIRST):
+    frame = tables.findings_frame(ledger)
+    words = [" ".join(word.split()) for word in frame["Verdict"]]
+    found = [pair for pair in zip(words, frame["Finding"], strict=True) if pair[0] != "not run"]
+    for word, finding in sorted(found, key=lambda pair: pair[0] not in FIRST):
         if second.top > 0.11:  # as many as there is room for
             second.text(f"{word.capitalize()}: {finding}", 8.5, space=0.004)
     second.text("All runs, the code of every figure, and the course", 9.5, url=f"{site or ''}book/index.html")
@@ -148,7 +147,8 @@ def write_figures(path: Path, notebooks: Path, root: Path) -> None:
 def _table(text: str) -> tuple[str, list[list[str]]]:
     """Caption and rows, the header first, of a table of the book."""
     soup = BeautifulSoup(text, "html.parser")
-    return soup.caption.text, [[cell.text for cell in row.find_all(["th", "td"])] for row in soup.find_all("tr")]
+    caption = "".join(tag.text for tag in soup.find_all("caption"))
+    return caption, [[cell.text for cell in row.find_all(["th", "td"])] for row in soup.find_all("tr")]
 
 
 def _csv(rows: list) -> str:
@@ -167,7 +167,3 @@ def write_extras(root: Path) -> None:
     (staged / "book" / "card.html").write_text(picture, encoding="utf-8")
     write_summary(staged / "extra" / "summary.pdf", ledger, root, pages_url(root))
     write_figures(staged / "extra" / "figures.zip", staged / "notebooks", root)
-
-
-if __name__ == "__main__":
-    write_extras(Path.cwd())

@@ -13,7 +13,7 @@ from pybtex.backends.markdown import Backend
 from pybtex.database import BibliographyData, Entry, parse_file
 from pybtex.style.formatting.plain import Style
 
-from fsft.book import BookError
+from builder import BookError
 
 ADMONITIONS = ("admonition", "note", "tip", "hint", "important", "attention", "caution", "warning", "danger", "seealso")
 _COMMENT = re.compile(r" ?<!--.*?-->", re.DOTALL)

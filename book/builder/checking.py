@@ -12,9 +12,9 @@ import nbformat
 from bs4 import BeautifulSoup, Tag
 from nbformat import NotebookNode
 
-from fsft.book import BookError
-from fsft.book.executing import declared_parameters
-from fsft.book.staging import NO_REPOSITORY, staging_folder, toc_pages
+from builder import BookError
+from builder.executing import declared_parameters
+from builder.staging import NO_REPOSITORY, staging_folder, toc_pages
 from fsft.runtime.provenance import repository_url
 
 _ALT_WORDS = 3

@@ -16,7 +16,7 @@ import bleach
 import nbformat
 from nbformat import NotebookNode
 
-from fsft.book import BookError
+from builder import BookError
 
 ALT_WORDS = 5
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")

@@ -15,14 +15,20 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from fsft.book import BookError
-from fsft.book.publishing import published
+from builder import BookError
+from builder.publishing import published
 
 # Seconds for one cell: far above what a chapter needs even on a slow, busy machine, there to end what hangs.
 CELL_TIMEOUT = {"quick": 1200, "laptop": 2400, "paper": 7 * 86400}
 START_TIMEOUT = 180  # seconds for a kernel to start on a busy machine
 TOOLS = ("matplotlib", "papermill", "jupyter-book")
-REPORT = "from fsft.book.executing import report\nreport()"  # the last cell, which the page does not show
+# The last cell, which the page does not show: what the status page says about the kernel.
+REPORT = """
+import json, torch
+from fsft.runtime.provenance import environment, peak_memory_mib
+found = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+print(json.dumps(found | {"peak_memory_mib": peak_memory_mib(torch.device("cpu"))}))
+"""
 
 
 def executed_folder(root: Path, profile: str) -> Path:
@@ -33,15 +39,16 @@ def executed_folder(root: Path, profile: str) -> Path:
 def write_key(root: Path, profile: str, data_dir: str) -> None:
     """Renew the file that every executed notebook depends on, in make's sense, when its content changes.
 
-    It is the digest of what any page may depend on: package, results, versions, profile, and which data are there.
+    It is the digest of what any page may depend on: package, builder, results, versions, profile, which data there are.
     """
     import fsft
 
-    package, data = Path(fsft.__file__).parent, root / data_dir
+    builder, package, data = Path(__file__).parent, Path(fsft.__file__).parent, root / data_dir
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "torchvision", "numpy", *TOOLS)]
     names = sorted(path.name for path in data.glob("[!.]*"))
     digest = hashlib.sha256(repr((sys.version, versions, profile, str(data), names)).encode())
-    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for path in (*builder.glob("*.py"), *package.rglob("*")) if path.is_file()]
+    files = [path for path in files if "__pycache__" not in path.parts]
     files += [*root.glob("results/**/*.json"), *root.glob("benchmarks/results/*.json"), root / "pyproject.toml"]
     for file in sorted(files):
         digest.update(f"{file} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
@@ -71,7 +78,7 @@ def execute(source: Path, root: Path, profile: str, data_dir: str) -> None:
     try:
         executed.cells = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
         notes = stderr_notes(executed)
-        record = json.loads("".join(executed.cells.pop().outputs[0].text))
+        record = record_of("".join(executed.cells.pop().outputs[0].text))
         record |= {"profile": profile, "seconds": round(time.monotonic() - started, 1), **origin}
         hidden = dict.fromkeys([absolute, os.path.realpath(absolute)], shown.get("data_dir", "data")) | {str(root): "."}
         hidden |= {str(Path.home()): "~", f"/home/{getpass.getuser()}": "~", sys.prefix: "environment"}
@@ -161,23 +168,18 @@ def stderr_notes(executed: NotebookNode) -> list[str]:
     return notes
 
 
-def report() -> None:
-    """Print, in the kernel, what the status page says about it, as JSON."""
-    import torch
-
-    from fsft.runtime.provenance import environment, peak_memory_mib
-
-    found = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def record_of(report: str) -> dict[str, Any]:
+    """What the status page shows of a kernel's report about itself."""
+    found = json.loads(report)
     git, device = found["git"], found["device"]
     changes = " with uncommitted changes" if git["dirty"] else ""
-    record = {
-        "peak_memory_mib": peak_memory_mib(torch.device("cpu")),
+    return {
+        "peak_memory_mib": found["peak_memory_mib"],
         "device": f"{device['type'].upper()}, {device['name']}",
         "threads": found["threads"],
         "versions": found["versions"] | {name: importlib.metadata.version(name) for name in TOOLS},
         "commit": f"commit {git['commit'][:10]}{changes}" if git["commit"] else "outside a git checkout",
     }
-    print(json.dumps(record))
 
 
 _HEAD = {
