@@ -148,15 +148,15 @@ def compare(
 ) -> Difference:
     """The sum of the means of `plus` minus that of `minus`, of values by seed.
 
-    Paired, within the seeds that all share, where there are at least `SEEDS` of them: a seed decides the order of the
-    images, so that good and bad luck is common to both sides. With `same_runs`, two inference modes of the same
-    networks, always. Otherwise Welch's interval.
+    A seed decides the order of the images, so that good and bad luck is common to both sides: seeds that all share
+    stand for themselves, and the others are left out. The interval is of paired differences where there are at least
+    `SEEDS` shared ones, and always with `same_runs`, two inference modes of the same networks; otherwise Welch's.
     """
-    seeds = sorted(set.intersection(*(set(values) for values in (*plus, *minus))))
-    if minus and len(seeds) >= (1 if same_runs else SEEDS):
-        signed = [math.fsum(side[seed] for side in plus) - math.fsum(side[seed] for side in minus) for seed in seeds]
+    shared = sorted(set.intersection(*(set(values) for values in (*plus, *minus))))
+    if minus and len(shared) >= (1 if same_runs else SEEDS):
+        signed = [math.fsum(side[seed] for side in plus) - math.fsum(side[seed] for side in minus) for seed in shared]
         return contrast((summarize(signed),), kind="paired")
-    groups = [[summarize(list(values.values())) for values in side] for side in (plus, minus)]
+    groups = [[summarize([values[seed] for seed in shared or values]) for values in side] for side in (plus, minus)]
     return contrast(groups[0], groups[1])
 
 

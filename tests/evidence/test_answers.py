@@ -36,7 +36,7 @@ def test_without_runs_nothing_is_claimed() -> None:
 def test_accuracy_has_one_answer_for_short_training_and_one_for_fitted_images() -> None:
     short = [*seeds(map_recipe(100, 10), baseline=(20.0, 20.2, 20.1)), *seeds(map_recipe(100, 10, "fsft"), si=(15.0,))]
     text = answers.accuracy(ledger_of(*short))
-    assert "In short training it is not settled: -5.10 points by single inference (no interval;" in text
+    assert "In short training it is not settled: -5.00 points by single inference (no interval;" in text
     fitted = [
         *seeds("cpu/saturation/a/baseline", baseline=(36.0, 36.2, 36.1)),
         *seeds("cpu/saturation/a/fsft", si=(38.0, 38.3, 38.0)),
@@ -47,7 +47,7 @@ def test_accuracy_has_one_answer_for_short_training_and_one_for_fitted_images() 
     assert "Where the baseline fits its training images yes: +2.00 points by single inference (95 % interval [" in text
     assert "CIFAR-100, 25 a class, ResNet-20, 300 epochs; 3 seeds each)" in text
     text = answers.accuracy(ledger_of(*short, *fitted, *seeds("cpu/saturation/a/masks", si=(39.0,))))
-    assert "; masks alone (eq. 2): it is not settled: +2.90 points by single inference (no interval; " in text
+    assert "; masks alone (eq. 2): it is not settled: +3.00 points by single inference (no interval; " in text
 
 
 def test_what_has_the_papers_recipe_is_counted() -> None:

@@ -157,7 +157,7 @@ def test_the_methods_own_settings_do_not_change_the_budget() -> None:
     assert gain.recipe.head_lr_scale == 5
     assert gain.difference.within(0, math.inf) is None  # two seeds a point apart say little
     (single,) = gains(ledger_of(fsft[0], *base))
-    assert single.difference.low is None and single.difference.gain == pytest.approx(-2.05)
+    assert single.difference.low is None and single.difference.gain == -2.0  # the seed that both have
 
 
 def test_every_mode_and_every_part_is_compared_with_the_baseline() -> None:

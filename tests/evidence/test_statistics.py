@@ -213,3 +213,9 @@ def test_the_interval_covers_what_it_should(monkeypatch):
 def test_bad_scores_are_refused(a, b, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_difference(a, b)
+
+
+def test_a_seed_that_one_side_lacks_does_not_decide_a_sign() -> None:
+    base, other = {0: 26.0, 1: 24.0}, {0: 25.5}
+    assert compare((other,), (base,)).gain == -0.5
+    assert compare(({2: 25.5},), (base,)).gain == 0.5  # no seed is shared: all that there are
