@@ -39,6 +39,7 @@ _MARKERS, _LINES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":", "
 FEATURE_CMAP = "cividis"  # feature maps, activations: perceptually uniform and color-blind safe
 DIVERGING_CMAP = "PuOr"  # signed quantities; center it on zero
 WIDTH = 6.4  # inches; the page is about 700 px wide, so 12 pt text is still legible on a phone
+PHONE_WIDTH = 4.8  # inches, for a figure full of 11 pt names: a phone shows it at three quarters of its size
 MIN_ALT_WORDS = 5
 
 
@@ -182,22 +183,28 @@ def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
     )
 
 
+def tested(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The epochs from 1 that have been tested, and the accuracies (..., epochs) of these: the others are NaN."""
+    known = np.flatnonzero(~np.isnan(curves.reshape(-1, curves.shape[-1])).any(axis=0))
+    return known + 1, curves[..., known]
+
+
 def learning_curves(groups: Mapping[str, np.ndarray], title: str | None = None) -> tuple[Figure, str]:
     """Mean curve of each group over its seeds, with every seed as a thin line behind it; figure and alt text.
 
-    `groups` maps an inference mode or any label to test accuracies in percent (seeds, epochs).
+    `groups` maps an inference mode or any label to test accuracies in percent (seeds, epochs), NaN where not tested.
     """
     fig, ax = plt.subplots()
     parts = []
     for number, (name, values) in enumerate(groups.items()):
+        epochs, values = tested(values)
         drawn, mean = look_of(name, number), values.mean(axis=0)
-        epochs = np.arange(1, mean.size + 1)
         ax.plot(epochs, values.T, color=drawn.color, linewidth=0.8, alpha=0.45, marker="", linestyle="-")
         ax.plot(epochs, mean, **drawn.line(), markevery=max(1, mean.size // 8))
         seeds = f"{len(values)} seed" + ("s" if len(values) != 1 else "")
         parts.append(
-            f"{drawn.label} ({seeds}) goes from {mean[0]:.1f} after epoch 1 to {mean[-1]:.1f} "
-            f"after epoch {mean.size}, best {mean.max():.1f} at epoch {int(mean.argmax()) + 1}"
+            f"{drawn.label} ({seeds}) goes from {mean[0]:.1f} after epoch {epochs[0]} to {mean[-1]:.1f} "
+            f"after epoch {epochs[-1]}, best {mean.max():.1f} at epoch {epochs[mean.argmax()]}"
         )
     ax.set(xlabel="epoch", ylabel="test accuracy (%)", title=title or "")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
