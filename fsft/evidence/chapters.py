@@ -163,7 +163,9 @@ def comparison_frame(
             b = by_seed(scored, recipes[f"{family}/baseline"], "grad-cam/baseline", score)
             if a.size and b.size:
                 means = {"baseline (%)": b.mean(), "FSFT (%)": a.mean()}
-                rows.append({"FSFT's map": label, "score": score} | means | compare_maps(a, b).cells)
+                rows.append(
+                    {"FSFT's map": label, "score": score.replace("iou@", "IoU at ")} | means | compare_maps(a, b).cells
+                )
     return pd.DataFrame(rows)
 
 

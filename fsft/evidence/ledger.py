@@ -98,7 +98,7 @@ def load_results(directory: str | Path | None = None, *, verbose: bool = False) 
 def accuracy_curves(runs: Iterable[Run | Mapping[str, Any]], mode: str) -> np.ndarray:
     """Test accuracy in percent per epoch, one row a seed: float64 (seeds, epochs), from runs or `train`'s results.
 
-    Raises ValueError when the runs have different lengths or do not offer `mode`.
+    An epoch without a test is NaN. Raises ValueError when the runs have different lengths or do not offer `mode`.
     """
     rows = []
     for run in runs:
@@ -107,7 +107,7 @@ def accuracy_curves(runs: Iterable[Run | Mapping[str, Any]], mode: str) -> np.nd
         if not tested or mode not in tested[0]:
             offered = sorted(tested[0]) if tested else []
             raise ValueError(f"the run offers the modes {offered}, not {mode!r}: ask for one of those")
-        rows.append([float(accuracies[mode]) for accuracies in tested])
+        rows.append([float(entry["test"][mode]) if "test" in entry else np.nan for entry in epochs])
     if not rows or len({len(row) for row in rows}) != 1:
         raise ValueError(f"curves need runs of one length, found lengths {[len(row) for row in rows]}")
     return np.asarray(rows)

@@ -51,7 +51,7 @@ def joint_row(joint: np.ndarray, mask: int, shown: Mapping[int, str]) -> Figure:
     _frame(above, mask, 0, width=count)
     below.bar(range(count), conditional, color=plots.BLUE)
     below.set_title(f"$P(y \\mid \\tilde f_{mask}, j = {mask})$: only the framed row competes")
-    below.set(ylabel="percent", ylim=(0, 1.1 * float(conditional.max())))
+    below.set(xlabel="class", ylabel="percent", ylim=(0, 1.1 * float(conditional.max())))
     below.set_xticks(range(count), list(shown.values()), rotation=_rotation(shown.values()))
     return fig
 
@@ -66,6 +66,7 @@ def votes(picture: np.ndarray, probabilities: np.ndarray, names: Sequence[str], 
     plots.picture(left, picture)
     _percentages(right, 100 * probabilities, names, least=1)
     right.set_xticks(range(count), classes, rotation=_rotation(classes))
+    right.set(title="probability (%)", xlabel="class")
     right.axhline(rows - 1.5, color=plots.BLACK, linewidth=2)
     for row, winner in enumerate(probabilities.argmax(1)):
         _frame(right, row, int(winner))
@@ -153,8 +154,8 @@ def dumbbells(
 def curve_panels(panels: Mapping[str, Mapping[str, np.ndarray]], columns: int = 2) -> tuple[Figure, str]:
     """Learning curves in panels that share their axes: test accuracy in percent by epoch; figure and alt text.
 
-    `panels` maps a title to curves (epochs,) by inference mode, or by "without" for a network without FSFT; a panel
-    without curves says "not run".
+    `panels` maps a title to curves (epochs,), NaN where not tested, by inference mode, or by "without" for a network
+    without FSFT; a panel without curves says "not run".
     """
     rows = -(-len(panels) // columns)
     size = (plots.WIDTH, 2.4 * rows + 0.7)
@@ -162,10 +163,10 @@ def curve_panels(panels: Mapping[str, Mapping[str, np.ndarray]], columns: int = 
     drawn, parts = {}, []
     for ax, (title, curves) in zip(axes.flat, panels.items(), strict=False):
         ends = []
-        for name, values in curves.items():
-            look = _PANEL_LOOKS[name]
-            (drawn[look.label],) = ax.plot(range(1, len(values) + 1), values, **look.line())
-            ends.append(f"{look.label} from {values[0]:.1f} to {values[-1]:.1f} in {len(values)} epochs")
+        for name, curve in curves.items():
+            look, (epochs, values) = _PANEL_LOOKS[name], plots.tested(curve)
+            (drawn[look.label],) = ax.plot(epochs, values, **look.line())
+            ends.append(f"{look.label} from {values[0]:.1f} to {values[-1]:.1f} in {len(curve)} epochs")
         if not curves:
             ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center")
         ax.set_title(title)
@@ -187,12 +188,13 @@ def waterfall(panels: Mapping[str, tuple[float, Mapping[str, Step]]]) -> tuple[F
     """From the baseline's accuracy to FSFT's, part by part, a panel for each title; figure and alt text.
 
     A panel is the baseline's accuracy in percent, and by name each part's gain in points with the ends of its interval
-    (None without one); the last is the whole, and the others add up to it.
+    (None without one); the last is the whole, and the others add up to it. The bars set the scale: an interval that
+    leaves it ends in an arrow.
     """
     rows = [len(steps) + 1 for _, steps in panels.values()]
-    size = (plots.WIDTH, 0.9 + 0.4 * sum(rows) + 0.4 * len(panels))
+    size = (plots.PHONE_WIDTH, 0.9 + 0.43 * sum(rows) + 0.4 * len(panels))
     fig, axes = plt.subplots(len(panels), figsize=size, sharex=True, squeeze=False, height_ratios=rows)
-    parts, edges = [], []
+    parts, edges, whiskers = [], [], []
     for ax, (title, (start, steps)) in zip(axes.flat, panels.items(), strict=True):
         whole, level = list(steps)[-1], start
         ax.plot([start], [0], "o", color=plots.BLACK)
@@ -202,18 +204,24 @@ def waterfall(panels: Mapping[str, tuple[float, Mapping[str, Step]]]) -> tuple[F
             color = plots.BLACK if name == whole else plots.BLUE if gain >= 0 else plots.VERMILION
             ax.barh(row, gain, left=begin, height=0.55, color=color, alpha=0.85)
             if low is not None and high is not None:
-                ax.plot([begin + low, begin + high], [row, row], color=plots.GREY, marker="|", linestyle="-")
+                whiskers.append((ax, row, begin + low, begin + high))
             level = begin + gain
-            edges += [begin, level, begin + (low or 0.0), begin + (high or 0.0)]
+            edges += [begin, level]
             texts.append(f"{gain:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if low is not None else " (no interval)"))
         ax.axvline(start, color=plots.GREY, linewidth=1, linestyle=":")
         # The numbers stand in the row's name: beside a bar they would leave the figure where the bar is long.
         named = list(zip(("baseline", *steps), texts, strict=True))
-        ax.set_yticks(range(len(named)), [f"{name}\n{text}" for name, text in named], fontsize=10)
+        ax.set_yticks(range(len(named)), [f"{name}\n{text}" for name, text in named], fontsize=11)
         ax.set(ylim=(len(named) - 0.5, -0.6), title=title)
         ax.grid(False, axis="y")
         listed = ", ".join(f"{name} {text}" for name, text in named[1:])
         parts.append(f"{title}: baseline {start:.1f} percent; {listed}.")
-    axes[-1, 0].set_xlim(min(edges) - 1, max(edges) + 1)
+    least, most = min(edges) - 1, max(edges) + 1
+    axes[-1, 0].set_xlim(least, most)
+    for ax, row, low, high in whiskers:
+        ends = [max(low, least), min(high, most)]
+        ax.plot(ends, [row, row], color=plots.GREY, linestyle="-", marker="")
+        for end, mark in zip(ends, ("|" if low >= least else "<", "|" if high <= most else ">"), strict=True):
+            ax.plot(end, row, mark, color=plots.GREY, clip_on=False)
     axes[-1, 0].set_xlabel("test accuracy, single inference (%)")
     return fig, "From the baseline to FSFT in points of test accuracy, part by part. " + " ".join(parts)

@@ -59,8 +59,9 @@ def memory_fit(
         ax.plot(ends, intercept + slope * ends, label=f"{block}: {slope:.2f}", **line)
         if number == 0:
             for names, a, b in _clusters(zip([rows[row] for row in printed], x, y, strict=True), 0.06 * high):
-                behind = {"facecolor": "white", "edgecolor": "none"}
-                ax.annotate(names, (a, b), (12, -12), "data", "offset points", va="top", fontsize=10, bbox=behind)
+                # Below the line of what was counted, which a label on a white ground would cut.
+                thin = {"arrowstyle": "-", "color": plots.GREY, "linewidth": 0.8, "shrinkB": 5}
+                ax.annotate(names, (a, b), (24, -34), "data", "offset points", thin, va="top", fontsize=11)
     ax.plot([0, high], [0, high], color=plots.GREY, linewidth=1, linestyle="-", marker="", label="as counted: 1")
     ax.set(xlabel="counted peak (MiB)", ylabel="printed in Table 5 (MB)", xlim=(0, 1.12 * high), ylim=(0, None))
     ax.legend(title="slope of the line", loc="lower right")

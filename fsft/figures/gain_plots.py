@@ -3,6 +3,8 @@
 They take frames, and know no ledger.
 """
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,41 +17,45 @@ from matplotlib.figure import Figure
 from fsft.evidence.statistics import SEEDS
 from fsft.figures import plots
 
-_LEAST, _MOST = -15.0, 15.0  # points; an interval that leaves this range is cut by the frame
-_SHARE = 0.28  # of a forest plot's row, from one inference mode to the next
+_SHIFT = 0.42  # lines of text in a forest plot, from one inference mode to the next
 
 
 def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
     """Every gain over a baseline with its 95 % interval, the paper's and ours; figure and alt text.
 
     `gains` has a row a gain, with `group` (a heading), `label` (a row of the figure, unique in its group), `mode` (of
-    inference), `gain`, `low` and `high` in points (NaN without an interval). A hollow marker is a single pair of runs.
+    inference), `gain`, `low` and `high` in points (NaN without an interval), and `seeds`. Hollow markers, without their
+    intervals, have fewer than `SEEDS` on a side: in points, such an interval can be wider than all gains together.
     """
     places: dict[tuple[str, str], float] = {}
     headings: dict[str, float] = {}
+    height = 0.0  # in lines of text
     for group, label in dict.fromkeys(zip(gains["group"], gains["label"], strict=True)):
         if group not in headings:
-            headings[group] = len(places) + len(headings) * 1.2
-        places[group, label] = len(places) + len(headings) * 1.2
-    height = max(places.values(), default=0.0)
-    fig, ax = plt.subplots(figsize=(plots.WIDTH, 1.6 + 0.27 * height))
+            headings[group], height = _next_row(height, _heading(group))
+        places[group, label], height = _next_row(height, _row_name(label))
+    fig, ax = plt.subplots(figsize=(plots.PHONE_WIDTH, 1.5 + 0.165 * height))
     ax.axvline(0, color=plots.GREY, linewidth=1)
+    drawn = _settled(gains)
     for mode in (mode for mode in plots.LOOKS if mode in set(gains["mode"])):
-        look, here = plots.LOOKS[mode], gains[gains["mode"] == mode]
-        shift = {"si": -1, "sd": 1}.get(mode, 0) * _SHARE if gains["mode"].nunique() > 1 else 0
+        look, here = plots.LOOKS[mode], drawn[drawn["mode"] == mode]
+        shift = {"si": -1, "sd": 1}.get(mode, 0) * _SHIFT if gains["mode"].nunique() > 1 else 0
         y = np.array([places[key] + shift for key in zip(here["group"], here["label"], strict=True)])
         ax.hlines(y, here["low"], here["high"], color=look.color, linewidth=1.2)
-        _points(ax, here["gain"], y, here["low"].isna(), look, markersize=4.5)
+        _points(ax, here["gain"], y, here["low"].isna(), look, markersize=5)
         ax.plot([], [], look.marker, color=look.color, label=look.label.removeprefix("FSFT-"))
     left: Any = ("figure fraction", "data")
+    on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # over the axis and the lines of the grid
     for heading, top in headings.items():
-        ax.annotate(heading, (0.01, top), xycoords=left, va="center", fontsize=9.5, weight="bold")
-    ax.set_yticks(list(places.values()), [label for _, label in places], fontsize=9)
-    ax.set_ylim(height + 0.8, -0.8)
-    ax.set_xlim(max(_LEAST, gains["gain"].min() - 3), min(_MOST, gains["gain"].max() + 3))
+        place: dict[str, Any] = {"xycoords": left, "va": "center", "fontsize": 10.5, "weight": "bold"}
+        ax.annotate(_heading(heading), (0.01, top), bbox=on_white, **place)
+    ax.set_yticks(list(places.values()), [_row_name(label) for _, label in places], fontsize=11)
+    ax.set_ylim(height + 0.3, -0.3)
+    ends = drawn[["gain", "low", "high"]]
+    ax.set_xlim(min(0.0, float(ends.min(axis=None))) - 1, max(0.0, float(ends.max(axis=None))) + 1)
     ax.grid(False, axis="y")
     ax.set_xlabel("gain over the baseline (points)", fontsize=11)
-    fig.legend(loc="outside upper center", ncols=2, fontsize=10)
+    fig.legend(loc="outside upper center", ncols=2, fontsize=11)
     parts = ["Gains over the baseline in points of test accuracy with 95 % intervals."]
     for group in headings:
         here = gains[gains["group"] == group]
@@ -58,10 +64,29 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
     return fig, " ".join(parts)
 
 
-def _points(ax: Axes, x: pd.Series, y: Any, single: pd.Series, look: plots.Look, **options: Any) -> None:
-    """Markers, hollow where a gain is a single pair of runs."""
-    for alone, face in ((False, look.color), (True, "white")):
-        here = (single == alone).to_numpy()
+def _heading(group: str) -> str:
+    return textwrap.fill(group, 46)
+
+
+def _row_name(label: str) -> str:
+    return textwrap.fill(re.sub(" ([×=]) ", "\u00a0\\1\u00a0", label), 21)  # "heads × 5" stays on one line
+
+
+def _next_row(top: float, text: str) -> tuple[float, float]:
+    """The middle and the end of a row that holds this text, in lines from the top of the figure."""
+    lines = text.count("\n") + 1
+    return top + (lines + 0.7) / 2, top + lines + 0.7
+
+
+def _settled(gains: pd.DataFrame) -> pd.DataFrame:
+    """The gains without the intervals of fewer than `SEEDS` on a side."""
+    return gains.assign(**{end: gains[end].where(gains["seeds"] >= SEEDS) for end in ("low", "high")})
+
+
+def _points(ax: Axes, x: pd.Series, y: Any, unsettled: pd.Series, look: plots.Look, **options: Any) -> None:
+    """Markers, hollow where a gain has no interval that is drawn."""
+    for hollow, face in ((False, look.color), (True, "white")):
+        here = (unsettled == hollow).to_numpy()
         ax.plot(x[here], y[here], look.marker, color=look.color, markerfacecolor=face, **options)
 
 
@@ -73,11 +98,9 @@ def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
     """Gain over the baseline against the baseline's accuracy on its training images; figure and alt text.
 
     `gains` has the columns of `forest`, and `fitted`, that accuracy in percent, which need not be known (NaN). In the
-    group called `paper` it is a lower bound: a line leads from there to 100. Hollow markers have fewer than `SEEDS`
-    on a side (`seeds`), whose interval would be wider than the figure.
+    group called `paper` it is a lower bound: a line leads from there to 100. Hollow markers are those of `forest`.
     """
-    gains = gains[gains["fitted"].notna()]
-    gains = gains.assign(**{end: gains[end].where(gains["seeds"] >= SEEDS) for end in ("low", "high")})
+    gains = _settled(gains[gains["fitted"].notna()])
     printed, ours = (gains[(gains["group"] == paper) == side] for side in (True, False))
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 5.0))
     reach = 1.3 * float(gains[["gain", "low", "high"]].abs().max().max())
@@ -92,7 +115,8 @@ def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
         look = plots.look_of(str(label), number)
         ax.vlines(rows["fitted"], rows["low"], rows["high"], color=look.color, linewidth=1.5)
         _points(ax, rows["fitted"], rows["gain"], rows["low"].isna(), look)
-        ax.plot([], [], look.marker, color=look.color, label=label)
+        face = "white" if rows["low"].isna().all() else look.color
+        ax.plot([], [], look.marker, color=look.color, markerfacecolor=face, label=label)
         listed = [f"{row.group}, {row.gain:+.2f} at {row.fitted:.0f} %{_interval(row)}" for row in rows.itertuples()]
         parts.append(f"{label}: {'; '.join(listed)}.")
     ax.set(xlim=(gains["fitted"].min() - 6, 101), ylim=(-reach, reach))

@@ -13,6 +13,7 @@ import base64
 import html
 import io
 import itertools
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,10 @@ _MARKERS, _LINES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":", "
 FEATURE_CMAP = "cividis"  # feature maps, activations: perceptually uniform and color-blind safe
 DIVERGING_CMAP = "PuOr"  # signed quantities; center it on zero
 WIDTH = 6.4  # inches; the page is about 700 px wide, so 12 pt text is still legible on a phone
+PHONE_WIDTH = 4.8  # inches, for a figure full of 11 pt names: a phone shows it at three quarters of its size
 MIN_ALT_WORDS = 5
+_NUMBER = re.compile(r"(< )?[+−-]?\d[\d,]*(\.\d+)?( ?%)?( ± \d+(\.\d+)?)?")
+_NO_NUMBER = ("", "–", "none", "not run", "no number")
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2, index: bool = F
     if not (caption := caption.strip()):
         raise ValueError("a table needs a caption that says what its rows are, found an empty one")
     shown = frame.reset_index() if index else frame
-    text = shown.to_string(index=False, float_format=lambda value: f"{value:.{digits}f}", na_rep="not run")
+    text = shown.to_string(index=False, float_format=lambda value: f"{value:z.{digits}f}", na_rep="not run")
     _display({"text/html": _table_html(shown, caption, digits), "text/plain": f"{caption}\n{text}"}, {})
 
 
@@ -148,26 +152,33 @@ def _is_number(value: Any) -> bool:
     return number and not pd.isna(value)
 
 
+def _is_numeric(values: pd.Series) -> bool:
+    """Whether a column holds numbers, or nothing but texts that read as numbers, and is set to the right."""
+    texts = [value for value in values if not pd.isna(value) and value not in _NO_NUMBER]
+    return any(map(_is_number, values)) or (
+        bool(texts) and all(isinstance(text, str) and _NUMBER.fullmatch(text) for text in texts)
+    )
+
+
 def _cell_text(value: Any, digits: int) -> str:
     if isinstance(value, Link):
         return f'<a href="{html.escape(value.href, quote=True)}">{html.escape(value.text)}</a>'
     if pd.isna(value):
         return "not run"
     if isinstance(value, (float, np.floating)):
-        return f"{value:.{digits}f}"
+        return f"{value:z.{digits}f}"  # without a sign where it rounds to zero
     return html.escape(str(value))
 
 
 def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
-    numeric = [any(_is_number(value) for value in frame.iloc[:, k]) for k in range(frame.shape[1])]
-    kinds = [' class="fsft-number"' if is_number else "" for is_number in numeric]
+    kinds = [' class="fsft-number"' if _is_numeric(frame.iloc[:, k]) else "" for k in range(frame.shape[1])]
     names = [html.escape(str(name), quote=True) for name in frame.columns]
     head = "".join(f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(names, kinds, strict=True))
     rows = []
     anchors = [f' id="{html.escape(name, quote=True)}"' for name in frame.attrs.get("anchors", [])] or [""] * len(frame)
     for anchor, record in zip(anchors, frame.itertuples(index=False, name=None), strict=True):
         cells = [_cell_text(value, digits) for value in record]
-        first = f'<th scope="row">{cells[0]}</th>' if cells else ""
+        first = f'<th scope="row"{kinds[0]}>{cells[0]}</th>' if cells else ""
         # On a phone the cells of a row stand below each other, each behind its column's name.
         rest = "".join(
             f'<td{kind} data-label="{name}">{cell}</td>'
@@ -182,22 +193,28 @@ def _table_html(frame: pd.DataFrame, caption: str, digits: int) -> str:
     )
 
 
+def tested(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The epochs from 1 that have been tested, and the accuracies (..., epochs) of these: the others are NaN."""
+    known = np.flatnonzero(~np.isnan(curves.reshape(-1, curves.shape[-1])).any(axis=0))
+    return known + 1, curves[..., known]
+
+
 def learning_curves(groups: Mapping[str, np.ndarray], title: str | None = None) -> tuple[Figure, str]:
     """Mean curve of each group over its seeds, with every seed as a thin line behind it; figure and alt text.
 
-    `groups` maps an inference mode or any label to test accuracies in percent (seeds, epochs).
+    `groups` maps an inference mode or any label to test accuracies in percent (seeds, epochs), NaN where not tested.
     """
     fig, ax = plt.subplots()
     parts = []
     for number, (name, values) in enumerate(groups.items()):
+        epochs, values = tested(values)
         drawn, mean = look_of(name, number), values.mean(axis=0)
-        epochs = np.arange(1, mean.size + 1)
         ax.plot(epochs, values.T, color=drawn.color, linewidth=0.8, alpha=0.45, marker="", linestyle="-")
         ax.plot(epochs, mean, **drawn.line(), markevery=max(1, mean.size // 8))
         seeds = f"{len(values)} seed" + ("s" if len(values) != 1 else "")
         parts.append(
-            f"{drawn.label} ({seeds}) goes from {mean[0]:.1f} after epoch 1 to {mean[-1]:.1f} "
-            f"after epoch {mean.size}, best {mean.max():.1f} at epoch {int(mean.argmax()) + 1}"
+            f"{drawn.label} ({seeds}) goes from {mean[0]:.1f} after epoch {epochs[0]} to {mean[-1]:.1f} "
+            f"after epoch {epochs[-1]}, best {mean.max():.1f} at epoch {epochs[mean.argmax()]}"
         )
     ax.set(xlabel="epoch", ylabel="test accuracy (%)", title=title or "")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -17,7 +17,7 @@ pytest.importorskip("papermill", reason="the book needs the extra `book`")
 
 from builder.publishing import check_html
 
-from fsft.figures import plots
+from fsft.figures import charts, plots
 
 
 @pytest.fixture
@@ -152,4 +152,33 @@ def test_style_sets_type_large_enough_for_a_phone():
 
 def test_every_cell_names_its_column_for_a_phone():
     page = plots._table_html(pd.DataFrame({"model": ["A"], 'gain "in" points': ["+1"]}), "Gains", 2)
-    assert '<th scope="row">A</th><td data-label="gain &quot;in&quot; points">+1</td>' in page
+    assert '<th scope="row">A</th><td class="fsft-number" data-label="gain &quot;in&quot; points">+1</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("column", "right"),
+    [
+        (["+1.20", "−0.5", "not run"], True),
+        (["1,024", "74.1 ± 0.2", "12 %", "< 0.001"], True),
+        ([1, "wider than 100 points"], True),
+        (["1 of 3", "2"], False),
+        (["not run", "none"], False),
+        ([1, None], True),
+    ],
+)
+def test_a_column_of_numbers_is_set_to_the_right_whatever_its_type(column, right):
+    page = plots._table_html(pd.DataFrame({"first": column, "second": column}, dtype=object), "Numbers", 2)
+    assert page.count('class="fsft-number"') == (2 + 2 * len(column)) * right
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert ">0.00<" in plots._table_html(pd.DataFrame({"a": ["x"], "b": [-0.001]}), "Zero", 2)
+
+
+def test_curves_are_drawn_at_the_epochs_that_were_tested():
+    gaps = np.array([[np.nan, np.nan, 30.0, np.nan, np.nan, 50.0]])
+    fig, text = plots.learning_curves({"ag": gaps})
+    assert [list(line.get_xdata()) for line in fig.axes[0].lines] == [[3, 6], [3, 6]]
+    assert "from 30.0 after epoch 3 to 50.0 after epoch 6, best 50.0 at epoch 6" in text
+    fig, _ = charts.curve_panels({"panel": {"ag": gaps[0]}})
+    assert list(fig.axes[0].lines[0].get_xdata()) == [3, 6]
