@@ -145,7 +145,7 @@ def _points(gain: Gain, setting: bool = True) -> str:
     found = gain.difference
     interval = "" if found.low is None else f" {found.interval}"
     base = summarize([run.last["baseline"] for run in gain.runs if run.recipe.method == "baseline"])
-    over = f" over the baseline's {base.mean:.2f} %" if setting else ""
+    over = f" against the baseline's {base.mean:.2f} %" if setting else ""
     where = f"{setting_name(gain.recipe).replace(' a class', ' images a class')}; " if setting else ""
     return f"{found.gain:+.2f} points{interval}{over} ({where}{how_sure(found)})"
 

@@ -55,11 +55,11 @@ def fitted(baseline: tuple[float, ...], si: tuple[float, ...]) -> list[dict]:
 @pytest.mark.parametrize(
     ("baseline", "si", "ended", "strength"),
     [
-        (ONE, (38.0,), "won: +2.00 points over", "not sure yet: one pair of runs"),
-        (ONE, (38.0, 38.2), "won: +2.10 points over", "not sure yet: 2 and 1 seeds"),
-        (TWO, (38.0, 38.3), "won: +2.05 points [+1.15, +2.95] over", "not sure yet: 2 seeds each"),
-        (THREE, (38.0, 38.3, 38.0), "won: +2.00 points [+1.75, +2.25] over", "sure: 3 seeds each"),
-        (THREE, (35.0, 35.3, 35.0), "lost: -1.00 points [-1.25, -0.75] over", "sure: 3 seeds each"),
+        (ONE, (38.0,), "won: +2.00 points against", "not sure yet: one pair of runs"),
+        (ONE, (38.0, 38.2), "won: +2.10 points against", "not sure yet: 2 and 1 seeds"),
+        (TWO, (38.0, 38.3), "won: +2.05 points [+1.15, +2.95] against", "not sure yet: 2 seeds each"),
+        (THREE, (38.0, 38.3, 38.0), "won: +2.00 points [+1.75, +2.25] against", "sure: 3 seeds each"),
+        (THREE, (35.0, 35.3, 35.0), "lost: -1.00 points [-1.25, -0.75] against", "sure: 3 seeds each"),
         (THREE, (38.0, 36.3, 35.9), "won: +0.63 points [", "not sure: 3 seeds each, the interval holds zero"),
     ],
 )
