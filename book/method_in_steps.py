@@ -42,7 +42,8 @@ def method_steps(label: int = 3) -> str:
         "without each quadrant. View j has the joint label (y, j).</p></li>\n"
         f'<li class="labels"><p><b>4.</b> A classifier with {count} outputs for each class learns to name both: class '
         f"and missing quadrant. Output {count}y + j is the joint label; here {count * label} to "
-        f"{count * label + count - 1}. To predict, use the whole map alone, or average all views.</p></li>\n</ol>\n"
+        f"{count * label + count - 1}. A second such classifier, one stage earlier, is trained too. To predict, use "
+        "the whole map alone, or average all views.</p></li>\n</ol>\n"
     )
 
 

@@ -16,15 +16,25 @@ from fsft.catalog import recipes
 from fsft.evidence import paper
 from fsft.evidence.assertions import INTERPOLATION, claims, judge
 from fsft.evidence.chapters import by_seed, compare_maps, seeds_text
-from fsft.evidence.comparison import Gain, compare_cell, gains, is_exact
+from fsft.evidence.comparison import Gain, compare_cell, exact_digests, gains, is_exact
 from fsft.evidence.ledger import Ledger, load_results
 from fsft.evidence.measured import measured
 from fsft.evidence.probes import CHANCE, quadrants_named
-from fsft.evidence.statistics import SEEDS, summarize
+from fsft.evidence.statistics import SEEDS, Difference, summarize
 from fsft.evidence.tables import MASKS_ALONE, Link, part_name, setting_name
 from fsft.maps.scorefile import MapScores, load_map_scores
 
-BEGIN, END = "<!-- answers: python -m fsft.evidence.answers -->", "<!-- /answers -->"
+BEGIN, END = "<!-- answers: {}, by python -m fsft.evidence.answers -->", "<!-- /answers -->"
+WHAT = (
+    "FSFT (self-supervision of feature transformation) trains a classifier to name, besides the class of an image, "
+    "which quadrant of its feature map was dropped."
+)
+READING = (
+    "How to read this: accuracies are those of single inference, which predicts from the whole map alone, and a point "
+    "is one percent of the test images. A seed is a repeated run that differs by chance alone. Brackets hold a 95 % "
+    "interval. Sure: three seeds or more, and an interval without zero; all else may be chance. The pretext task is to "
+    "name the dropped quadrant."
+)
 PAGES = {"README.md": "notebooks/", "book/index.md": "../notebooks/"}
 
 
@@ -55,55 +65,118 @@ def answers(ledger: Ledger, scored: Sequence[MapScores]) -> list[Answer]:
     ]
 
 
+def best_known(ledger: Ledger) -> dict[str, Gain]:
+    """FSFT's gain by single inference with the paper's rates, in each kind of training that has run.
+
+    "short" has fewer epochs than the paper's, in "fitted" the baseline fits its training images, "paper" is the paper's
+    own recipe. Of several gains it is the one with the most seeds, and of those the one with the most training.
+    """
+    kinds: dict[str, list[Gain]] = {}
+    for gain in gains(ledger):
+        if gain.mode == "si" and part_name(gain.recipe) == "FSFT":
+            if gain.recipe.digest in exact_digests():
+                kinds.setdefault("paper", []).append(gain)
+            elif (gain.fitted or 0) >= INTERPOLATION:
+                kinds.setdefault("fitted", []).append(gain)
+            elif gain.recipe.epochs < recipes[paper.REFERENCE].epochs:
+                kinds.setdefault("short", []).append(gain)
+    return {kind: max(found, key=_weight) for kind, found in kinds.items()}
+
+
+def _weight(gain: Gain) -> tuple[int, int]:
+    return min(gain.difference.n), gain.recipe.epochs * (gain.recipe.images_per_class or 500)
+
+
+def how_sure(found: Difference) -> str:
+    """Whether a difference could be chance, said plainly: sure are three seeds or more whose interval excludes zero."""
+    seeds = "one pair of runs" if found.n == (1, 1) else seeds_text(found)
+    if min(found.n) < SEEDS:
+        return f"not sure yet: {seeds}"
+    return f"not sure: {seeds}, the interval holds zero" if found.within(0, math.inf) is None else f"sure: {seeds}"
+
+
+def verdict(ledger: Ledger) -> str:
+    """What FSFT is, whether it has helped, and how sure that is: the words that open the landing page."""
+    found, places = best_known(ledger), {"short": "in short training"}
+    if "fitted" in found:
+        few = "few " if found["fitted"].recipe.images_per_class else ""
+        places["fitted"] = f"where the baseline learned its {few}training images by heart"
+    places["paper"] = "in the paper's own setting"
+    said = [
+        f"{'gained' if gain.gain > 0 else 'lost'} accuracy {place} ({how_sure(gain)})"
+        for kind, place in places.items()
+        if kind in found
+        for gain in [found[kind].difference]
+    ]
+    ours = f"In our runs it {', and it '.join(said)}." if said else "No run tells yet whether that helps."
+    untested = "" if "paper" in found else " The paper's own setting is untested."
+    return f"{WHAT} {ours}{untested}"
+
+
 def accuracy(ledger: Ledger) -> str:
-    """Two sentences: short training, and training in which the baseline fits its images, there also of eq. 2 alone."""
-    single = [gain for gain in gains(ledger) if gain.mode == "si"]
-    usual, masks = ([gain for gain in single if part_name(gain.recipe) == part] for part in ("FSFT", MASKS_ALONE))
-    fitted, masks_fitted = ([gain for gain in some if (gain.fitted or 0) >= INTERPOLATION] for some in (usual, masks))
-    short = [gain for gain in usual if gain not in fitted]
-    first = f"In short training {_best_known(short)}." if short else "Short training has not run."
-    if not fitted and not masks_fitted:
-        paper_ran = "" if any(is_exact(run) for run in ledger) else ", nor with the paper's recipe"
-        return f"{first} No pair of runs in which the baseline fits its training images is finished yet{paper_ran}."
-    known = _best_known(fitted) if fitted else "FSFT has not run"
-    known += f"; {MASKS_ALONE}: {_best_known(masks_fitted)}" if masks_fitted else ""
-    return f"{first} Where the baseline fits its training images {known}."
+    """A sentence for each kind of training: short, of few images that the baseline fits, and the paper's."""
+    found, said = best_known(ledger), ["Short training has not run."]
+    if "short" in found:
+        gain = found["short"]
+        said = [f"With the paper's learning rates FSFT {_ended(gain)} in short training: {_points(gain)}."]
+    if "fitted" in found:
+        gain = found["fitted"]
+        where = f"Where the baseline names {gain.fitted:.3g} % of its training images right, FSFT"
+        alone = [
+            f"; without the second classifier {_points(part, setting=False)}"
+            for part in gains(ledger)
+            if part.mode == "si" and part_name(part.recipe) == MASKS_ALONE
+            if setting_name(part.recipe) == setting_name(gain.recipe)
+        ]
+        said.append(f"{where} {_ended(gain)}: {_points(gain)}{''.join(alone)}.")
+    else:
+        said.append(f"No pair of runs is finished yet whose baseline names {INTERPOLATION:g} % of its training images.")
+    if "paper" in found:
+        said.append(f"With the paper's recipe FSFT {_ended(found['paper'])}: {_points(found['paper'])}.")
+    return " ".join(said)
 
 
-def _best_known(found: list[Gain]) -> str:
-    """The gain with the most seeds, and of those the most training."""
-    one = max(
-        found, key=lambda gain: (min(gain.difference.n), gain.recipe.epochs * (gain.recipe.images_per_class or 500))
-    )
-    difference = one.difference
-    clear = difference.within(0, math.inf) if min(difference.n) >= SEEDS else None
-    said = {True: "yes", False: "no", None: "it is not settled"}[clear]
-    interval = "no interval" if difference.low is None else f"95 % interval {difference.interval}"
-    return (
-        f"{said}: {difference.gain:+.2f} points by single inference ({interval}; {setting_name(one.recipe)}; "
-        f"{seeds_text(difference)})"
-    )
+def _ended(gain: Gain) -> str:
+    return "won" if gain.difference.gain > 0 else "lost"
+
+
+def _points(gain: Gain, setting: bool = True) -> str:
+    """A gain with its interval, if it has one, its setting, and how sure it is."""
+    found = gain.difference
+    interval = "" if found.low is None else f" {found.interval}"
+    base = summarize([run.last["baseline"] for run in gain.runs if run.recipe.method == "baseline"])
+    over = f" against the baseline's {base.mean:.2f} %" if setting else ""
+    where = f"{setting_name(gain.recipe).replace(' a class', ' images a class')}; " if setting else ""
+    return f"{found.gain:+.2f} points{interval}{over} ({where}{how_sure(found)})"
 
 
 def attention(scored: Sequence[MapScores]) -> str:
-    """From the maps on tiny-ImageNet: their mass inside the object's box, and their overlap with it."""
+    """From the maps on tiny-ImageNet: their mass in the object's box, their peak, and their overlap with the box.
+
+    Overlap below that of a uniform map is no evidence for: a wider map overlaps better, wherever it looks.
+    """
     family = "cpu/tiny-imagenet"
-    sides = (("fsft", "grad-cam/si"), ("baseline", "grad-cam/baseline"))
-    energy, overlap = (
-        [by_seed(scored, recipes[f"{family}/{method}"], kind, score) for method, kind in sides]
-        for score in ("energy", "iou@0.5")
-    )
-    if not all(values.size for values in energy):
+    kinds = {"fsft": "grad-cam/si", "baseline": "grad-cam/baseline"}
+    sides = {
+        score: [by_seed(scored, recipes[f"{family}/{method}"], kind, score) for method, kind in kinds.items()]
+        for score in ("energy", "pointing", "iou@0.5")
+    }
+    if not all(values.size for values in sides["energy"]):
         return "Not known: no maps have been scored."
-    mass, box = (compare_maps(*sides) for sides in (energy, overlap))
-    clear = mass.seeds.within(0, math.inf) if min(mass.seeds.n) >= SEEDS else None
-    said = {True: "Yes", False: "No, less", None: "Not settled"}[clear]
-    if mass.seeds.gain * box.seeds.gain < 0:
-        said = "Not settled, two scores disagree"
+    mass, peak, box = (compare_maps(*pair).seeds for pair in sides.values())
+    overlap = float(sides["iou@0.5"][0].mean())
+    uniform = float(by_seed(scored, recipes[f"{family}/fsft"], "uniform", "iou@0.5").mean())
+    clear = [one.within(0, math.inf) if min(one.n) >= SEEDS else None for one in (mass, peak, box)]
+    if overlap < uniform:
+        clear[2] = clear[2] and None
+    said = "Yes" if all(clear) else "No, less" if False in clear and True not in clear else "Not shown"
+    more, often = ("more" if one.gain > 0 else "less" for one in (mass, peak))
+    below = f", to {overlap:.1f}, but a map that is the same everywhere has {uniform:.1f}"
     return (
-        f"{said}: on tiny-ImageNet {mass.seeds.gain:+.1f} points of a map's mass lie in the object's box, and "
-        f"the overlap of its strongest part with it changes by {box.seeds.gain:+.1f} (95 % intervals over networks "
-        f"{mass.seeds.interval} and {box.seeds.interval}; {seeds_text(mass.seeds)})."
+        f"{said} ({seeds_text(mass)}). On tiny-ImageNet {abs(mass.gain):.1f} points {more} of the class activation "
+        f"map's mass lie in the object's box {mass.interval}; its peak hits the box {often} often, {peak.gain:+.1f} "
+        f"{peak.interval}; its overlap with the box {'rises' if box.gain > 0 else 'falls'}, {box.gain:+.1f} "
+        f"{box.interval}{below if box.gain > 0 and overlap < uniform else ''}."
     )
 
 
@@ -112,13 +185,17 @@ def cost() -> str:
     report = measured("fsft_overhead", "cuda") or measured("fsft_overhead")
     if report is None:
         return "Not known: no step has been measured."
-    row = report["rows"][-1]
-    low, high = (100 * (end - 1) for end in row["step_time_interval"])
-    where = report["environment"]["device"]["name"]
+    said = []
+    for row in reversed(report["rows"]):
+        time, (low, high) = row["step_time_ratio"], (100 * (end - 1) for end in row["step_time_interval"])
+        name = row["model"].replace("resnet", "ResNet-")
+        said.append(f"{100 * (time['median'] - 1):+.1f} % [{low:+.1f}, {high:+.1f}] for {name}")
+    device = report["environment"]["device"]
     return (
-        f"{100 * (row['step_time_ratio']['median'] - 1):+.1f} % time for a training step (95 % interval [{low:+.1f}, "
-        f"{high:+.1f}]; {row['step_time_ratio']['n']} turns, {row['model']}, {where}), and nothing at test time with "
-        f"single inference; the paper measured +{paper.cells['table5/resnet110/fsft/time-overhead'].mean} % on its GPU."
+        f"Time for a training step: {', '.join(said)}, on a {device['type'].upper().replace('CUDA', 'GPU')} "
+        f"({device['name']}; {report['rows'][-1]['step_time_ratio']['n']} timings, both methods by turns). Nothing at "
+        f"test time with single inference. The paper measured "
+        f"+{paper.cells['table5/resnet110/fsft/time-overhead'].mean} % on its GPU."
     )
 
 
@@ -128,9 +205,9 @@ def pretext(ledger: Ledger) -> str:
     if not named:
         return "Not known: no network has been probed."
     return (
-        f"{'Yes' if min(named) > CHANCE else 'No'}: on blank images the dropped quadrant is named in "
-        f"{summarize(named).text(1)} % of the cases, from the zero padding alone (chance {CHANCE:g} %; "
-        f"{len(named)} trained network{'s' * (len(named) != 1)})."
+        f"{'Yes' if min(named) > CHANCE else 'No'}: on blank images {len(named)} trained "
+        f"network{'s name' if len(named) > 1 else ' names'} the dropped quadrant in {summarize(named).text(1)} % of "
+        f"the cases, from the zero padding at the image's border alone (by chance: {CHANCE:g} %)."
     )
 
 
@@ -142,7 +219,9 @@ def reproduced(ledger: Ledger) -> str:
     exact = sum(is_exact(run) for run in ledger)
     counted = f"its {len(cells)} printed numbers and {judged.total()} testable claims"
     if not exact:
-        return f"Nothing yet: {counted} need the paper's recipe, and all of our {len(ledger)} runs have a reduced one."
+        files = f" ({len(ledger) + ledger.repeats} files, {ledger.repeats} of them repeats)" if ledger.repeats else ""
+        ran = f"all of our {len(ledger)} runs{files} have a reduced one"
+        return f"Nothing yet: {counted} need the paper's recipe, and {ran}."
     return (
         f"Of {counted}, {numbers['reproduced']} and {judged['reproduced']} are reproduced, "
         f"{numbers['not reproduced']} and {judged['not reproduced']} are not, {numbers['not run']} and "
@@ -158,21 +237,23 @@ def card(ledger: Ledger, scored: Sequence[MapScores]) -> pd.DataFrame:
 
 def pages(root: Path) -> dict[Path, str]:
     """The pages that hold the card, as they should be by the runs in `results/` of a repository."""
-    found = answers(load_results(root / "results"), load_map_scores(root / "results"))
-    written = {}
+    ledger = load_results(root / "results")
+    found, written = answers(ledger, load_map_scores(root / "results")), {}
     for name, folder in PAGES.items():
         lines = [
             f"- **{one.question}** {one.text} [{one.heading}]({folder}{one.link.replace('.html', '.ipynb')})"
             for one in found
         ]
-        written[root / name] = between((root / name).read_text(encoding="utf-8"), BEGIN, "\n".join(lines), END)
+        page = between((root / name).read_text(encoding="utf-8"), BEGIN.format("verdict"), verdict(ledger), END)
+        lines += ["", READING]
+        written[root / name] = between(page, BEGIN.format("five questions"), "\n".join(lines), END)
     return written
 
 
 def between(page: str, begin: str, text: str, end: str) -> str:
     """The page with another text between its two marks."""
     before, rest = page.split(begin)
-    return f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
+    return f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}"
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class Ledger:
     """Runs in the order in which they are given, and the probes of their weights.
 
     A training that two files have under two names, with one digest and one seed, is one run: the one finished last.
+    `repeats` counts the others.
     """
 
     def __init__(self, runs: Iterable[Run] = (), probes: Iterable[Probe] = ()) -> None:
@@ -66,6 +67,7 @@ class Ledger:
         by_age = sorted(given, key=lambda run: str(run.raw["finished"]))  # ISO 8601 in UTC
         newest = {(run.digest, run.seed): run for run in by_age}
         self.all = tuple(run for run in given if newest[run.digest, run.seed] is run)
+        self.repeats = len(given) - len(self.all)
         self.by_digest: defaultdict[str, list[Run]] = defaultdict(list)
         for run in sorted(self.all, key=lambda run: run.seed):
             self.by_digest[run.digest].append(run)

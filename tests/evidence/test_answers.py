@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 from fake_runs import fake_result, ledger_of, seeds
 
 from fsft.catalog import recipes
@@ -28,26 +30,99 @@ def test_every_answer_links_to_a_heading() -> None:
 
 def test_without_runs_nothing_is_claimed() -> None:
     accuracy, attention, _, pretext, reproduced = (one.text for one in answers.answers(Ledger(), []))
-    assert accuracy.startswith("Short training has not run. No pair of runs in which the baseline fits")
+    assert accuracy.startswith("Short training has not run. No pair of runs is finished yet whose baseline names 99 %")
     assert attention.startswith("Not known") and pretext.startswith("Not known")
     assert reproduced.startswith("Nothing yet: its 62 printed numbers and 19 testable claims")
+    opening = answers.verdict(Ledger())
+    assert opening.endswith("No run tells yet whether that helps. The paper's own setting is untested.")
 
 
-def test_accuracy_has_one_answer_for_short_training_and_one_for_fitted_images() -> None:
-    short = [*seeds(map_recipe(100, 10), baseline=(20.0, 20.2, 20.1)), *seeds(map_recipe(100, 10, "fsft"), si=(15.0,))]
-    text = answers.accuracy(ledger_of(*short))
-    assert "In short training it is not settled: -5.00 points by single inference (no interval;" in text
-    fitted = [
-        *seeds("cpu/saturation/a/baseline", baseline=(36.0, 36.2, 36.1)),
-        *seeds("cpu/saturation/a/fsft", si=(38.0, 38.3, 38.0)),
-    ]
-    for run in fitted:
+SHORT = [
+    *seeds(map_recipe(100, 10), baseline=(20.0, 20.2, 20.1)),
+    *seeds(map_recipe(100, 10, "fsft"), si=(15.0, 15.2, 15.3)),
+]
+ONE, TWO, THREE = (36.0,), (36.0, 36.2), (36.0, 36.2, 36.1)
+
+
+def fitted(baseline: tuple[float, ...], si: tuple[float, ...]) -> list[dict]:
+    """Runs of few images, which the baseline has fitted."""
+    runs = seeds("cpu/saturation/a/baseline", baseline=baseline)
+    for run in runs:
         run["history"][-1]["train"] = {"baseline": 99.9}
-    text = answers.accuracy(ledger_of(*short, *fitted))
-    assert "Where the baseline fits its training images yes: +2.00 points by single inference (95 % interval [" in text
-    assert "CIFAR-100, 25 a class, ResNet-20, 300 epochs; 3 seeds each)" in text
-    text = answers.accuracy(ledger_of(*short, *fitted, *seeds("cpu/saturation/a/masks", si=(39.0,))))
-    assert "; masks alone (eq. 2): it is not settled: +3.00 points by single inference (no interval; " in text
+    return [*runs, *seeds("cpu/saturation/a/fsft", si=si)]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "si", "ended", "strength"),
+    [
+        (ONE, (38.0,), "won: +2.00 points against", "not sure yet: one pair of runs"),
+        (ONE, (38.0, 38.2), "won: +2.00 points against", "not sure yet: one pair of runs"),
+        (TWO, (38.0, 38.3), "won: +2.05 points [+1.15, +2.95] against", "not sure yet: 2 seeds each"),
+        (THREE, (38.0, 38.3, 38.0), "won: +2.00 points [+1.75, +2.25] against", "sure: 3 seeds each"),
+        (THREE, (35.0, 35.3, 35.0), "lost: -1.00 points [-1.25, -0.75] against", "sure: 3 seeds each"),
+        (THREE, (38.0, 36.3, 35.9), "won: +0.63 points [", "not sure: 3 seeds each, the interval holds zero"),
+    ],
+)
+def test_the_words_follow_sign_seeds_and_interval(baseline, si, ended, strength) -> None:
+    """Sure is only what three seeds and an interval without zero say, in the card and in the opening sentence alike."""
+    ledger = ledger_of(*SHORT, *fitted(baseline, si))
+    text, opening = answers.accuracy(ledger), answers.verdict(ledger)
+    assert "FSFT lost in short training: -4.93 points [" in text
+    assert f"Where the baseline names 99.9 % of its training images right, FSFT {ended}" in text
+    assert f"CIFAR-100, 25 images a class, ResNet-20, 300 epochs; {strength})." in text
+    assert "In our runs it lost accuracy in short training (sure: 3 seeds each), and it " in opening
+    gained = "gained" if ended.startswith("won") else "lost"
+    assert f"it {gained} accuracy where the baseline learned its few training images by heart ({strength})." in opening
+    assert opening.endswith("The paper's own setting is untested.")
+
+
+def test_the_masks_alone_stand_beside_the_whole_method_with_their_own_seeds() -> None:
+    runs = [*fitted(THREE, (38.0, 38.3, 38.0)), *seeds("cpu/saturation/a/masks", si=(39.0,))]
+    text = answers.accuracy(ledger_of(*runs))
+    assert text.endswith("; without the second classifier +3.00 points (not sure yet: one pair of runs).")
+
+
+def test_the_papers_recipe_has_a_sentence_of_its_own_and_is_not_called_short() -> None:
+    runs = [
+        *seeds("table1/resnet56/baseline", baseline=(73.7, 73.8, 73.6)),
+        *seeds("table1/resnet56/fsft", si=(74.5, 74.6, 74.4)),
+    ]
+    text, opening = (said(ledger_of(*runs)) for said in (answers.accuracy, answers.verdict))
+    assert "Short training has not run." in text and "With the paper's recipe FSFT won: +0.80 points" in text
+    assert "In our runs it gained accuracy in the paper's own setting (" in opening and "untested" not in opening
+
+
+def maps(method: str, kind: str, seeds: int, **scores: float) -> list[dict]:
+    """Scores of maps of two images, the same in each but for a little, and a uniform map with an overlap of 50."""
+    slug = f"x-{recipes[f'cpu/tiny-imagenet/{method}'].digest[:8]}"
+    uniform = {"iou@0.5": np.array([50.0, 50.0])}
+    return [
+        {
+            "slug": slug,
+            "seed": seed,
+            "scores": {kind: {k: np.array([v, v]) + 0.1 * seed for k, v in scores.items()}, "uniform": uniform},
+        }
+        for seed in range(seeds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "peak", "overlap", "said"),
+    [
+        (2, 20.0, 60.0, "Not shown (2 seeds each). "),
+        (3, 20.0, 60.0, "Yes (3 seeds each). "),
+        (3, 20.0, 40.0, "Not shown (3 seeds each). "),
+        (3, -20.0, 60.0, "Not shown (3 seeds each). "),
+    ],
+)
+def test_maps_look_at_the_object_only_where_all_three_scores_say_so(count, peak, overlap, said) -> None:
+    """Overlap counts for nothing below that of a map that is the same everywhere."""
+    scored = maps("baseline", "grad-cam/baseline", count, energy=30.0, pointing=40.0, **{"iou@0.5": 20.0})
+    scored += maps("fsft", "grad-cam/si", count, energy=33.0, pointing=40 + peak, **{"iou@0.5": overlap})
+    text = answers.attention(scored)
+    assert text.startswith(said) and "3.0 points more of the class activation map's mass lie in" in text
+    assert ("a map that is the same everywhere has 50.0" in text) == (overlap < 50)
+    assert f"its peak hits the box {'more' if peak > 0 else 'less'} often, {peak:+.1f}" in text
 
 
 def test_what_has_the_papers_recipe_is_counted() -> None:
@@ -55,3 +130,8 @@ def test_what_has_the_papers_recipe_is_counted() -> None:
     text = answers.reproduced(ledger_of(*runs))
     assert "Of its 62 printed numbers and 19 testable claims, 1 and 0 are reproduced, 0 and 0 are not, 61 and" in text
     assert "(3 of our 4 runs have the paper's recipe)" in text
+
+
+def test_a_training_with_two_files_is_one_run() -> None:
+    run = fake_result("cpu/resnet20/baseline")
+    assert "all of our 1 runs (2 files, 1 of them repeats)" in answers.reproduced(ledger_of(run, run))
