@@ -49,7 +49,7 @@ def main_result(ledger: Ledger) -> tuple[Figure, str]:
     fig, alt = gain_plots.forest(pd.concat(shown))
     fig.legends[0].remove()  # one mode of inference, which the title names
     fig.set_size_inches(plots.WIDTH, plots.WIDTH * CARD[1] / CARD[0])
-    fig.suptitle("Gain of FSFT by single inference; hollow: one pair of runs", fontsize=11)
+    fig.suptitle("Gain of FSFT by single inference; hollow: one or two pairs of runs", fontsize=11)
     return fig, alt
 
 
