@@ -51,8 +51,8 @@ def forest(gains: pd.DataFrame) -> tuple[Figure, str]:
         ax.annotate(_heading(heading), (0.01, top), bbox=on_white, **place)
     ax.set_yticks(list(places.values()), [_row_name(label) for _, label in places], fontsize=11)
     ax.set_ylim(height + 0.3, -0.3)
-    ends = drawn[["gain", "low", "high"]]
-    ax.set_xlim(min(0.0, float(ends.min(axis=None))) - 1, max(0.0, float(ends.max(axis=None))) + 1)
+    ends = drawn[["gain", "low", "high"]].to_numpy(float)
+    ax.set_xlim(min(0.0, np.nanmin(ends)) - 1, max(0.0, np.nanmax(ends)) + 1)
     ax.grid(False, axis="y")
     ax.set_xlabel("gain over the baseline (points)", fontsize=11)
     fig.legend(loc="outside upper center", ncols=2, fontsize=11)
