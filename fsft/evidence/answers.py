@@ -14,7 +14,7 @@ import pandas as pd
 
 from fsft.catalog import recipes
 from fsft.evidence import paper
-from fsft.evidence.assertions import INTERPOLATION, claims, judge
+from fsft.evidence.assertions import INTERPOLATION, claims, corrected, judge
 from fsft.evidence.chapters import by_seed, compare_maps, seeds_text
 from fsft.evidence.comparison import Gain, compare_cell, exact_digests, gains, is_exact
 from fsft.evidence.ledger import Ledger, load_results
@@ -32,8 +32,8 @@ WHAT = (
 READING = (
     "How to read this: accuracies are those of single inference, which predicts from the whole map alone, and a point "
     "is one percent of the test images. A seed is a repeated run that differs by chance alone. Brackets hold a 95 % "
-    "interval. Sure: three seeds or more, and an interval without zero; all else may be chance. The pretext task is to "
-    "name the dropped quadrant."
+    "interval. Likely: three seeds or more, and an interval without zero. Sure: also after a correction for how many "
+    "comparisons we make (Holm's). All else may be chance. The pretext task is to name the dropped quadrant."
 )
 PAGES = {"README.md": "notebooks/", "book/index.md": "../notebooks/"}
 
@@ -87,12 +87,15 @@ def _weight(gain: Gain) -> tuple[int, int]:
     return min(gain.difference.n), gain.recipe.epochs * (gain.recipe.images_per_class or 500)
 
 
-def how_sure(found: Difference) -> str:
-    """Whether a difference could be chance, said plainly: sure are three seeds or more whose interval excludes zero."""
+def how_sure(found: Difference, ledger: Ledger) -> str:
+    """Whether a difference could be chance, said plainly, see `READING`; the correction is that of the findings."""
     seeds = "one pair of runs" if found.n == (1, 1) else seeds_text(found)
     if min(found.n) < SEEDS:
         return f"not sure yet: {seeds}"
-    return f"not sure: {seeds}, the interval holds zero" if found.within(0, math.inf) is None else f"sure: {seeds}"
+    if found.within(0, math.inf) is None:
+        return f"not sure: {seeds}, the interval holds zero"
+    chance = found.p(0, math.inf)
+    return f"{'sure' if chance is not None and chance <= corrected(ledger)[0] else 'likely'}: {seeds}"
 
 
 def verdict(ledger: Ledger) -> str:
@@ -103,7 +106,7 @@ def verdict(ledger: Ledger) -> str:
         places["fitted"] = f"where the baseline learned its {few}training images by heart"
     places["paper"] = "in the paper's own setting"
     said = [
-        f"{'gained' if gain.gain > 0 else 'lost'} accuracy {place} ({how_sure(gain)})"
+        f"{'gained' if gain.gain > 0 else 'lost'} accuracy {place} ({how_sure(gain, ledger)})"
         for kind, place in places.items()
         if kind in found
         for gain in [found[kind].difference]
@@ -118,21 +121,21 @@ def accuracy(ledger: Ledger) -> str:
     found, said = best_known(ledger), ["Short training has not run."]
     if "short" in found:
         gain = found["short"]
-        said = [f"With the paper's learning rates FSFT {_ended(gain)} in short training: {_points(gain)}."]
+        said = [f"With the paper's learning rates FSFT {_ended(gain)} in short training: {_points(gain, ledger)}."]
     if "fitted" in found:
         gain = found["fitted"]
         where = f"Where the baseline names {gain.fitted:.3g} % of its training images right, FSFT"
         alone = [
-            f"; without the second classifier {_points(part, setting=False)}"
+            f"; without the second classifier {_points(part, ledger, setting=False)}"
             for part in gains(ledger)
             if part.mode == "si" and part_name(part.recipe) == MASKS_ALONE
             if setting_name(part.recipe) == setting_name(gain.recipe)
         ]
-        said.append(f"{where} {_ended(gain)}: {_points(gain)}{''.join(alone)}.")
+        said.append(f"{where} {_ended(gain)}: {_points(gain, ledger)}{''.join(alone)}.")
     else:
         said.append(f"No pair of runs is finished yet whose baseline names {INTERPOLATION:g} % of its training images.")
     if "paper" in found:
-        said.append(f"With the paper's recipe FSFT {_ended(found['paper'])}: {_points(found['paper'])}.")
+        said.append(f"With the paper's recipe FSFT {_ended(found['paper'])}: {_points(found['paper'], ledger)}.")
     return " ".join(said)
 
 
@@ -140,14 +143,14 @@ def _ended(gain: Gain) -> str:
     return "won" if gain.difference.gain > 0 else "lost"
 
 
-def _points(gain: Gain, setting: bool = True) -> str:
+def _points(gain: Gain, ledger: Ledger, setting: bool = True) -> str:
     """A gain with its interval, if it has one, its setting, and how sure it is."""
     found = gain.difference
     interval = "" if found.low is None else f" {found.interval}"
     base = summarize([run.last["baseline"] for run in gain.runs if run.recipe.method == "baseline"])
     over = f" against the baseline's {base.mean:.2f} %" if setting else ""
     where = f"{setting_name(gain.recipe).replace(' a class', ' images a class')}; " if setting else ""
-    return f"{found.gain:+.2f} points{interval}{over} ({where}{how_sure(found)})"
+    return f"{found.gain:+.2f} points{interval}{over} ({where}{how_sure(found, ledger)})"
 
 
 def attention(scored: Sequence[MapScores]) -> str:

@@ -180,7 +180,7 @@ def judge(assertion: Assertion, ledger: Ledger) -> Verdict:
     if assertion.kind == "claims":
         sides = [one.within(assertion.low, assertion.high) for one in found]
         return Verdict(assertion, differences, tuple(runs.values()), tuple(sides))
-    level, family = _corrected(ledger)
+    level, family = corrected(ledger)
     settled = [
         assertion.low < one.gain < assertion.high if chance is not None and chance <= level else None
         for one in found
@@ -194,7 +194,7 @@ def _chance(finding: Assertion, found: Difference) -> float | None:
 
 
 @lru_cache(maxsize=4)
-def _corrected(ledger: Ledger) -> tuple[float, int]:
+def corrected(ledger: Ledger) -> tuple[float, int]:
     """The largest p-value that Holm's correction accepts, -1 if none, and over how many comparisons of our findings."""
     found = [
         chance
