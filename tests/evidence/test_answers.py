@@ -59,7 +59,7 @@ def fitted(baseline: tuple[float, ...], si: tuple[float, ...]) -> list[dict]:
         (ONE, (38.0, 38.2), "won: +2.00 points against", "not sure yet: one pair of runs"),
         (TWO, (38.0, 38.3), "won: +2.05 points [+1.15, +2.95] against", "not sure yet: 2 seeds each"),
         (THREE, (38.0, 38.3, 38.0), "won: +2.00 points [+1.75, +2.25] against", "sure: 3 seeds each"),
-        (THREE, (38.0, 38.8, 39.7), "won: +2.73 points [+0.73, +4.74] against", "likely: 3 seeds each"),
+        (THREE, (40.0, 41.4, 44.1), "won: +5.73 points [", "likely: 3 seeds each"),
         (THREE, (35.0, 35.3, 35.0), "lost: -1.00 points [-1.25, -0.75] against", "sure: 3 seeds each"),
         (THREE, (38.0, 36.3, 35.9), "won: +0.63 points [", "not sure: 3 seeds each, the interval holds zero"),
     ],
