@@ -201,9 +201,9 @@ _HEAD = {
         "tip",
     ),
     "no data": (
-        "Computed from the committed runs",
-        "This page trains nothing, so its profile changes nothing: its numbers come from the files in `results/`, each "
-        "of which names its own recipe.",
+        "Computed from committed files",
+        "This page trains nothing, so its profile changes nothing: its numbers come from our runs (`results/`, each with "
+        "its own recipe) and our measurements (`benchmarks/results/`), or are counted here.",
         "note",
     ),
 }
