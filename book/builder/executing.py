@@ -202,8 +202,8 @@ _HEAD = {
     ),
     "no data": (
         "Computed from committed files",
-        "This page trains nothing, so its profile changes nothing: its numbers come from our runs (`results/`, each with "
-        "its own recipe) and our measurements (`benchmarks/results/`), or are counted here.",
+        "This page trains nothing, so its profile changes nothing: its numbers come from our runs (`results/`, each "
+        "with its own recipe) and our measurements (`benchmarks/results/`), or are counted here.",
         "note",
     ),
 }
