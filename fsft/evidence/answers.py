@@ -26,8 +26,8 @@ from fsft.maps.scorefile import MapScores, load_map_scores
 
 BEGIN, END = "<!-- answers: {}, by python -m fsft.evidence.answers -->", "<!-- /answers -->"
 WHAT = (
-    "FSFT (self-supervision of feature transformation) trains a classifier to name, besides the class of an image, "
-    "which quadrant of its feature map was dropped."
+    "FSFT (self-supervision of feature transformation) trains a classifier to name both the class of an image and "
+    "the quadrant of its feature map that was dropped."
 )
 READING = (
     "How to read this: accuracies are those of single inference, which predicts from the whole map alone, and a point "
@@ -103,7 +103,7 @@ def verdict(ledger: Ledger) -> str:
     found, places = best_known(ledger), {"short": "in short training"}
     if "fitted" in found:
         few = "few " if found["fitted"].recipe.images_per_class else ""
-        places["fitted"] = f"where the baseline learned its {few}training images by heart"
+        places["fitted"] = f"where the baseline memorized its {few}training images"
     places["paper"] = "in the paper's own setting"
     said = [
         f"{'gained' if gain.gain > 0 else 'lost'} accuracy {place} ({how_sure(gain, ledger)})"

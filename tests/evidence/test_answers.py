@@ -73,7 +73,7 @@ def test_the_words_follow_sign_seeds_and_interval(baseline, si, ended, strength)
     assert f"CIFAR-100, 25 images a class, ResNet-20, 300 epochs; {strength})." in text
     assert "In our runs it lost accuracy in short training (sure: 3 seeds each), and it " in opening
     gained = "gained" if ended.startswith("won") else "lost"
-    assert f"it {gained} accuracy where the baseline learned its few training images by heart ({strength})." in opening
+    assert f"it {gained} accuracy where the baseline memorized its few training images ({strength})." in opening
     assert opening.endswith("The paper's own setting is untested.")
 
 
