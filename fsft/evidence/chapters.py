@@ -16,7 +16,7 @@ from fsft.evidence import paper
 from fsft.evidence.assertions import BUDGETS, beta_recipe, map_recipe
 from fsft.evidence.comparison import Contrast, Quantity, quantity
 from fsft.evidence.ledger import Ledger, accuracy_curves
-from fsft.evidence.statistics import Difference, bootstrap_difference, summarize, welch
+from fsft.evidence.statistics import Difference, Summary, bootstrap_difference, summarize, welch
 from fsft.evidence.tables import part_name
 from fsft.maps.scorefile import MapScores
 from fsft.methods import METHODS
@@ -280,11 +280,16 @@ def budgets_frame(ledger: Ledger) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def steps(ledger: Ledger, family: str, rate: str = "") -> dict[str, Difference] | None:
-    """From the baseline to FSFT: each part alone, both beyond that, and the sum; None where one has not run."""
+def steps(ledger: Ledger, family: str, rate: str = "") -> tuple[Summary, dict[str, Difference]] | None:
+    """The baseline, and what leads from it to FSFT: each part alone, both beyond that, and the whole.
+
+    Over the seeds that all four networks have, so that the parts add up; None where there is none.
+    """
     of = parts(family, rate)
-    if len(of) < len(PARTS):
+    shared = set.intersection(*(set(one.values(ledger)) for one in of.values()))
+    if len(of) < len(PARTS) or not shared:
         return None
+    ledger = Ledger(run for run in ledger if run.seed in shared)
     base, masks, heads, both = of.values()
     asked = {
         "masks alone": Contrast((masks,), (base,)),
@@ -293,7 +298,7 @@ def steps(ledger: Ledger, family: str, rate: str = "") -> dict[str, Difference] 
         "all of FSFT": Contrast((both,), (base,)),
     }
     found = {name: contrast.observed(ledger) for name, contrast in asked.items()}
-    return None if None in found.values() else {name: one for name, one in found.items() if one is not None}
+    return summarize(list(base.values(ledger).values())), {name: one for name, one in found.items() if one is not None}
 
 
 def beta_values(ledger: Ledger, mode: str, exact: bool) -> dict[float, list[float]]:

@@ -1,5 +1,6 @@
 """Charts of trained networks for chapters 3 to 6: votes, views, confusions, changes per class, curves in panels."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -212,7 +213,7 @@ def waterfall(panels: Mapping[str, tuple[float, Mapping[str, Step]]]) -> tuple[F
         # The numbers stand in the row's name: beside a bar they would leave the figure where the bar is long.
         named = list(zip(("baseline", *steps), texts, strict=True))
         ax.set_yticks(range(len(named)), [f"{name}\n{text}" for name, text in named], fontsize=11)
-        ax.set(ylim=(len(named) - 0.5, -0.6), title=title)
+        ax.set(ylim=(len(named) - 0.5, -0.6), title=textwrap.fill(title, 30))
         ax.grid(False, axis="y")
         listed = ", ".join(f"{name} {text}" for name, text in named[1:])
         parts.append(f"{title}: baseline {start:.1f} percent; {listed}.")

@@ -49,8 +49,12 @@ def test_one_classifier_without_masks_is_the_baseline():
 
 def test_the_parts_add_up_from_the_baseline_to_the_whole():
     ledger = ledger_of(*(trained(*part) for part in PARTS))
-    found = chapters.steps(ledger, SPLIT)
-    assert [round(one.gain, 6) for one in found.values()] == [-2.0, -2.5, -3.5, -8.0]
+    base, found = chapters.steps(ledger, SPLIT)
+    assert base.mean == 45 and [round(one.gain, 6) for one in found.values()] == [-2.0, -2.5, -3.5, -8.0]
+    more = ledger_of(
+        *(trained(*part) for part in PARTS), trained("baseline", 30.0, 64.0, 1), trained("fsft", 33.0, 47.0, 1)
+    )
+    assert chapters.steps(more, SPLIT) == (base, found)  # a seed that not all four have would not add up
     assert chapters.steps(ledger, SPLIT, "-x5") is None and chapters.steps(Ledger(), SPLIT) is None
     assert chapters.steps(ledger, "cpu/split/bottleneck") is None  # it has no run of the second classifier alone
     frame = chapters.parts_frame(ledger, SPLIT).set_index("Trained with")
@@ -66,7 +70,7 @@ def test_the_interaction_is_paired_within_seeds():
         for name, accuracy, fitted in PARTS
         for seed in range(3)
     ]
-    beyond = chapters.steps(ledger_of(*runs), SPLIT)["both, beyond the sum"]
+    beyond = chapters.steps(ledger_of(*runs), SPLIT)[1]["both, beyond the sum"]
     assert beyond.kind == "paired" and beyond.n == (3, 3) and beyond.high - beyond.low < 1
 
 
