@@ -199,7 +199,7 @@ def waterfall(panels: Mapping[str, tuple[float, Mapping[str, Step]]]) -> tuple[F
     for ax, (title, (start, steps)) in zip(axes.flat, panels.items(), strict=True):
         whole, level = list(steps)[-1], start
         ax.plot([start], [0], "o", color=plots.BLACK)
-        texts = [f"{start:.1f} %"]
+        texts = [f"{start:.2f} %"]
         for row, (name, (gain, low, high)) in enumerate(steps.items(), start=1):
             begin = start if name == whole else level
             color = plots.BLACK if name == whole else plots.BLUE if gain >= 0 else plots.VERMILION
@@ -216,7 +216,7 @@ def waterfall(panels: Mapping[str, tuple[float, Mapping[str, Step]]]) -> tuple[F
         ax.set(ylim=(len(named) - 0.5, -0.6), title=textwrap.fill(title, 30))
         ax.grid(False, axis="y")
         listed = ", ".join(f"{name} {text}" for name, text in named[1:])
-        parts.append(f"{title}: baseline {start:.1f} percent; {listed}.")
+        parts.append(f"{title}: baseline {start:.2f} percent; {listed}.")
     least, most = min(edges) - 1, max(edges) + 1
     axes[-1, 0].set_xlim(least, most)
     for ax, row, low, high in whiskers:

@@ -75,10 +75,10 @@ def test_a_gain_stands_where_its_baseline_is(gains):
 def test_a_waterfall_leads_from_the_baseline_to_the_whole():
     steps = {"masks": (-2.0, -3.0, -1.0), "rest": (-1.0, None, None), "all": (-3.0, None, None)}
     fig, alt = charts.waterfall({"short": (45.0, steps)})
-    assert "short: baseline 45.0 percent; masks -2.00 [-3.00, -1.00], rest -1.00 (no interval), all -3.00" in alt
+    assert "short: baseline 45.00 percent; masks -2.00 [-3.00, -1.00], rest -1.00 (no interval), all -3.00" in alt
     bars = [(bar.get_x(), bar.get_width()) for bar in fig.axes[0].patches]
     assert bars == [(45.0, -2.0), (43.0, -1.0), (45.0, -3.0)]
-    assert fig.axes[0].get_yticklabels()[0].get_text() == "baseline\n45.0 %"
+    assert fig.axes[0].get_yticklabels()[0].get_text() == "baseline\n45.00 %"
     fig, _ = charts.waterfall({"wide": (45.0, {"masks": (-2.0, -30.0, -1.0), "all": (-2.0, None, None)})})
     assert fig.axes[0].get_xlim() == (42, 46)  # the bars', and the interval ends in an arrow
     assert [line.get_marker() for line in fig.axes[0].lines[-2:]] == ["<", "|"]
