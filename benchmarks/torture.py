@@ -53,6 +53,7 @@ from fsft.runtime.provenance import git_state
 from fsft.runtime.record import parse
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "book"))  # the book's builder is no part of the package
 COUNTS, PAGE = ROOT / "benchmarks" / "withstands.json", ROOT / "book" / "withstands.md"
 BEGIN, END = "<!-- counts: python benchmarks/torture.py --page -->", "<!-- /counts -->"
 PATIENCE = 90.0  # seconds; a process that takes longer hangs
@@ -611,11 +612,9 @@ ACTIVE = (
 
 def hostile_output(trial: Trial) -> None:
     """What runs or fetches something when it is shown, somewhere in a table as ours: it must not reach a page."""
-    from nbformat.v4 import new_output
-
-    sys.path.append(str(ROOT / "book"))  # the builder is no part of the package
     from builder import BookError
     from builder.publishing import clean_outputs
+    from nbformat.v4 import new_output
 
     inside = trial.random.choice(ACTIVE)
     inside = "".join(trial.random.choice([letter, letter.upper()]) for letter in inside)

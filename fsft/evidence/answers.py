@@ -73,14 +73,18 @@ def best_known(ledger: Ledger) -> dict[str, Gain]:
     """
     kinds: dict[str, list[Gain]] = {}
     for gain in gains(ledger):
-        if gain.mode == "si" and part_name(gain.recipe) == "FSFT":
-            if gain.recipe.digest in exact_digests():
-                kinds.setdefault("paper", []).append(gain)
-            elif (gain.fitted or 0) >= INTERPOLATION:
-                kinds.setdefault("fitted", []).append(gain)
-            elif gain.recipe.epochs < recipes[paper.REFERENCE].epochs:
-                kinds.setdefault("short", []).append(gain)
+        kind = _kind(gain)
+        if kind and gain.mode == "si" and part_name(gain.recipe) == "FSFT":
+            kinds.setdefault(kind, []).append(gain)
     return {kind: max(found, key=_weight) for kind, found in kinds.items()}
+
+
+def _kind(gain: Gain) -> str | None:
+    if gain.recipe.digest in exact_digests():
+        return "paper"
+    if (gain.fitted or 0) >= INTERPOLATION:
+        return "fitted"
+    return "short" if gain.recipe.epochs < recipes[paper.REFERENCE].epochs else None
 
 
 def _weight(gain: Gain) -> tuple[int, int]:
