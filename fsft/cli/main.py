@@ -165,6 +165,11 @@ def _add_data(commands: Any) -> None:
 def _add_verify(commands: Any) -> None:
     command = commands.add_parser("verify", help="check every result file, and name what was altered")
     add_folders(command, "runs", "results")
+    command.add_argument(
+        "--register",
+        action="store_true",
+        help="if all is well, enter new runs in runs.txt; one that is gone is then missed",
+    )
     command.set_defaults(command=verify_results)
 
 
@@ -302,7 +307,7 @@ def handle_data(options: argparse.Namespace) -> int:
 
 
 def verify_results(options: argparse.Namespace) -> int:
-    from fsft.evidence.verify import verify
+    from fsft.evidence.verify import register, verify
 
     if not options.results_dir.is_dir():
         raise FileNotFoundError(f"expected a folder of results, found no {options.results_dir}: give --results-dir")
@@ -311,4 +316,6 @@ def verify_results(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     count, maps = (len(list(options.results_dir.glob(pattern))) for pattern in ("*.json", "maps/*.json"))
     print(f"{count} result files, {f'{maps} files of map scores, ' if maps else ''}{len(problems)} problems")
+    if options.register and not problems:
+        print(f"{len(register(options.results_dir))} runs entered")
     return FAILED if problems else 0

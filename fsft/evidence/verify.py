@@ -3,7 +3,8 @@
 The file name follows from slug and seed, the slug from the recipe, parameters and inference modes from its network,
 learning rates from its schedule, the last and best accuracies from the history, accuracies from the number of images,
 the guards from the content, the fingerprint of a data set from the other runs on it, the weights' hash from the
-weights. None of this stops somebody who trains another network; it finds slips, and numbers that were typed.
+weights. A manifest of all runs that were ever entered misses one that is gone, such as the seed that did not fit. None
+of this stops somebody who trains another network; it finds slips, and numbers that were typed.
 """
 
 import math
@@ -22,9 +23,11 @@ from fsft.maps.scorefile import FOLDER as MAPS
 from fsft.maps.scorefile import check_map_scores
 from fsft.methods import METHODS
 from fsft.recipe import TRAIN_SAMPLE, Recipe
-from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, inspected, parse
+from fsft.runtime.files import write_atomically
+from fsft.runtime.record import Result, check_digest, check_name, checksums, find_results, inspected, parse, read_result
 from fsft.runtime.schema import check_schema
 
+MANIFEST = "runs.txt"  # in a results folder: digest and file of each run that was ever entered
 _NO_RECIPE = (ArithmeticError, TypeError, ValueError)  # by which fields tell that they are none of a recipe
 
 
@@ -33,8 +36,8 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
 
     Each file is checked alone, then all together: runs on the same data set must agree on its fingerprint, no two
     trainings can have the same weights, and probes, map scores and galleries must belong to the weights of the runs
-    that they name. With `runs_dir`, the weights that are there (`<slug>-seed<k>/weights.pt`) must be those that the
-    result names.
+    that they name. A run that the folder's manifest lists must be there, as it was. With `runs_dir`, the weights that
+    are there (`<slug>-seed<k>/weights.pt`) must be those that the result names.
     """
     folder = find_results(directory)
     problems, sound = [], []
@@ -50,11 +53,39 @@ def verify(directory: str | Path | None = None, runs_dir: str | Path | None = No
         if not broken:
             sound.append({**result, "file": path.name})
             problems += _check_weights(result, path, runs_dir)
-    problems += _disagreements(sound)
+    problems += [*_disagreements(sound), *_check_manifest(folder, sound)]
     for beside, check in ((MAPS, check_map_scores), (GALLERIES, check_gallery), (PROBES, _check_probe)):
         files = inspected(folder / beside, partial(check, ledger=sound))
         problems += [one for _, found in files for one in found]
     return problems
+
+
+def register(directory: str | Path | None = None) -> list[str]:
+    """Enter the runs of a results folder that its manifest lacks, and return their files; its other lines stay."""
+    folder = find_results(directory)
+    listed = _listed(folder)
+    new = {path.name: read_result(path)["digest"] for path in folder.glob("*.json") if path.name not in listed}
+    if new:
+        lines = [f"{digest}  {name}\n" for name, digest in sorted({**listed, **new}.items())]
+        write_atomically(folder / MANIFEST, "".join(lines).encode())
+    return sorted(new)
+
+
+def _check_manifest(folder: Path, sound: list[Result]) -> Iterator[str]:
+    digests = {result["file"]: result["digest"] for result in sound}
+    again = "put it back, such as from git, or strike its line and say why in the commit"
+    for name, digest in _listed(folder).items():
+        if not (folder / name).is_file():
+            yield f"{name}: listed in {MANIFEST} as finished, and gone: {again}"
+        elif digests.get(name, digest) != digest:
+            yield f"{name}: another training than the one listed in {MANIFEST}: {again}"
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """The digests in a folder's manifest by file; empty where there is none."""
+    manifest = folder / MANIFEST
+    lines = manifest.read_text(errors="replace").splitlines() if manifest.is_file() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _tried(check: Callable[[Result], Iterable[str]], result: Result) -> list[str]:

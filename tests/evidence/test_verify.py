@@ -11,7 +11,7 @@ from fake_runs import fake_result, path_of, save
 
 from fsft.catalog import recipes
 from fsft.evidence.ledger import load_results
-from fsft.evidence.verify import verify
+from fsft.evidence.verify import MANIFEST, register, verify
 from fsft.networks import build
 from fsft.runtime.record import canonical_digest, write_result
 
@@ -246,8 +246,25 @@ def test_an_edited_probe_is_noticed(tmp_path: Path) -> None:
         load_results(tmp_path)
 
 
-def test_the_committed_results_contradict_nothing() -> None:
-    assert verify(Path(__file__).resolve().parents[2] / "results") == []
+def test_a_run_that_is_gone_or_replaced_is_missed(tmp_path: Path) -> None:
+    save(tmp_path, sound(0), sound(1))
+    files = [path_of(tmp_path, sound(seed)).name for seed in (0, 1)]
+    assert register(tmp_path) == files
+    assert register(tmp_path) == []
+    assert verify(tmp_path) == []
+    (tmp_path / files[1]).unlink()
+    (problem,) = verify(tmp_path)
+    assert problem.startswith(f"{files[1]}: listed in {MANIFEST} as finished, and gone: put it back")
+    save(tmp_path, sound(1) | {"finished": "2026-01-02T00:00:00+00:00"})
+    (problem,) = verify(tmp_path)
+    assert "another training than the one listed" in problem
+
+
+def test_the_committed_results_contradict_nothing_and_are_entered() -> None:
+    results = Path(__file__).resolve().parents[2] / "results"
+    assert verify(results) == []
+    listed = {line.split()[1] for line in (results / MANIFEST).read_text().splitlines()}
+    assert listed == {path.name for path in results.glob("*.json")}, "`fsft verify --register` enters new runs"
 
 
 def test_checking_results_loads_no_pytorch_before_a_network_is_counted():
