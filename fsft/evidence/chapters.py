@@ -252,8 +252,9 @@ def probed_frame(ledger: Ledger, family: str) -> pd.DataFrame:
                     "Accuracy (%)": right["as it is"],
                     "Without copies (%)": right["without copies"],
                     "With another classifier (%)": right["linear"],
-                    "A quadrant hidden (%)": right["image without a quadrant"],
+                    "A quadrant of the image hidden (%)": right["image without a quadrant"],
                     "Kept (%)": kept.mean if kept else math.nan,
+                    "A quadrant of the features dropped (%)": right["features without a quadrant"],
                     "Pretext task's loss (% of guessing)": share.text() if share else NOT_OFFERED,
                     "Seeds": len(asked),
                 }
