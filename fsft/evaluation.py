@@ -37,13 +37,14 @@ def evaluate(
         between: called between two batches; what it raises ends the evaluation.
 
     Returns:
-        ``{"baseline": ...}`` for a plain network, else ``{"si": ..., "ag-last": ..., "ag": ..., "sd": ...}``.
+        ``{"baseline": ...}`` for a plain network, else ``{"si": ..., "ag-last": ..., "ag": ..., "ag-logits": ...,
+        "sd": ...}``, those that it has.
     """
     correct: dict[str, Tensor] = {}
-    for probabilities, labels in _predictions(model, images, statistics, precision, batch_size, workers):
+    for found, labels in _predictions(model, images, statistics, precision, batch_size, workers):
         if correct and between is not None:
             between()
-        for mode, values in probabilities.items():
+        for mode, values in found.items():
             hits = (values.argmax(1) == labels).sum()
             correct[mode] = correct[mode] + hits if mode in correct else hits
     # Read here alone: a read within the loop would make the host wait for the device at every batch.
@@ -63,8 +64,8 @@ def predict_all(
 ) -> dict[str, Tensor]:
     """Class probabilities (n, N) of a whole set in every inference mode, float32 on the CPU; see :func:`evaluate`."""
     parts: dict[str, list[Tensor]] = {}
-    for probabilities, _ in _predictions(model, images, statistics, precision, batch_size, workers):
-        for mode, values in probabilities.items():
+    for found, _ in _predictions(model, images, statistics, precision, batch_size, workers):
+        for mode, values in found.items():
             parts.setdefault(mode, []).append(values.cpu())
     return {mode: torch.cat(values) for mode, values in parts.items()}
 
@@ -89,11 +90,14 @@ def _predictions(
         x = augment.normalize(raw, statistics[0], statistics[1], channels_last=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = model(x)
-        if isinstance(output, JointOutput):
-            probabilities = {mode: predict(output, mode) for mode in modes(output)}
-        else:
-            probabilities = {"baseline": torch.softmax(output.float(), -1)}
-        yield probabilities, labels
+        yield probabilities(output), labels
+
+
+def probabilities(output: Tensor | JointOutput) -> dict[str, Tensor]:
+    """Class probabilities (B, N), float32, in every inference mode that a network's output offers."""
+    if isinstance(output, JointOutput):
+        return {mode: predict(output, mode) for mode in modes(output)}
+    return {"baseline": output.float().softmax(-1)}
 
 
 def _in_order(

@@ -47,6 +47,7 @@ class PlainNet(nn.Module):
         if drop_in_training not in (None, 1, 2, 3, 4):
             raise ValueError(f"expected a quadrant from 1 to 4 or None, found drop_in_training={drop_in_training!r}")
         self.masks = None if drop_in_training is None else SizedMasks(quadrant_masks, height, width)
+        _join(self)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.stages(x)
@@ -75,6 +76,7 @@ class JointNet(nn.Module):
         transform_after: name of a stage, not behind the first tap: the masks are applied there instead of at the taps.
             Without convolutions in between, at a single tap, there is no difference.
         input_transform: function (B, 3, H, W) -> (B, R, 3, H, W), such as :func:`fsft.four_rotations`, for the images.
+            The first of the R versions is the image as it is, which single inference and the student see.
             ``masks=no_masks`` makes it the only transform.
     """
 
@@ -82,7 +84,7 @@ class JointNet(nn.Module):
         self,
         stages: nn.Sequential,
         num_classes: int,
-        taps: tuple[str, ...] | None = None,
+        taps: str | tuple[str, ...] | None = None,
         masks: Callable[[int, int], Tensor] = quadrant_masks,
         self_distill: bool = False,
         input_size: int = 32,
@@ -93,7 +95,7 @@ class JointNet(nn.Module):
         shapes = feature_shapes(stages, input_size)
         if not callable(masks):
             raise ValueError(f"expected masks as a function of (H, W), such as fsft.quadrant_masks, found {masks!r}")
-        taps = tuple(shapes)[-2:] if taps is None else tuple(taps)
+        taps = tuple(shapes)[-2:] if taps is None else (taps,) if isinstance(taps, str) else tuple(taps)
         _check_taps(taps, tuple(shapes), transform_after)
         _check_classes(num_classes)
         self.stages, self.num_classes, self.taps = stages, num_classes, taps
@@ -105,14 +107,15 @@ class JointNet(nn.Module):
         if len(set(counts)) > 1:
             raise ValueError(f"expected as many masks at every tap, found {counts}")
         self.num_masks = counts[0]
-        example = torch.zeros(1, input_channels(stages), input_size, input_size)
-        versions = 1 if input_transform is None else input_transform(example).shape[1]
-        self.num_views = versions * self.num_masks
+        self.num_views = self.num_masks
+        if input_transform is not None:
+            self.num_views *= _count_versions(input_transform, (1, input_channels(stages), input_size, input_size))
         joint_classes = num_classes * self.num_views
         last_channels = shapes[taps[-1]][0]
         self.fc_last = nn.Linear(last_channels, joint_classes)
         self.fc_penultimate = nn.Linear(shapes[taps[0]][0], joint_classes) if len(taps) == 2 else None
         self.fc_distilled = nn.Linear(last_channels, num_classes) if self_distill else None
+        _join(self)
 
     def masks_of(self, tap: str) -> Tensor:
         """The masks (M, H, W) that are applied after the stage ``tap`` to images of ``input_size``."""
@@ -234,7 +237,7 @@ def joint_loss(
     """
     _check_output(output)
     views, num_classes = output.last.shape[1], output.last.shape[2] // output.last.shape[1]
-    _check_targets(labels, num_classes, class_weights)
+    _check_targets(labels, len(output.last), num_classes, class_weights)
     if not (0 <= beta < math.inf and 0 < temperature < math.inf and 0 <= label_smoothing <= 1):
         raise ValueError(
             "expected beta of at least 0, a temperature above 0 and label_smoothing from 0 to 1, "
@@ -305,6 +308,23 @@ def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
     return classifier(pooled)
 
 
+def _join(net: PlainNet | JointNet) -> None:
+    """Bring classifiers and masks to the device of the stages, which may be in use already."""
+    device = next(net.stages.parameters()).device
+    for name, part in net.named_children():
+        if name != "stages":
+            part.to(device)
+
+
+def _count_versions(input_transform: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:
+    example = torch.linspace(0, 1, math.prod(shape)).view(shape)
+    versions = input_transform(example)
+    if versions.ndim != 5 or not (versions.is_meta or torch.equal(versions[:, 0], example)):
+        found = f"shape {tuple(versions.shape)}" if versions.ndim != 5 else "another first version"
+        raise ValueError(f"expected an input_transform to (B, R, C, H, W), the image as it is first, found {found}")
+    return versions.shape[1]
+
+
 def _check_classes(num_classes: int) -> None:
     if num_classes < 1:
         raise ValueError(f"expected at least one class, found num_classes={num_classes}")
@@ -316,10 +336,10 @@ def _check_output(output: object) -> None:
         raise TypeError(f"expected what a JointNet returns, {like}, found a {type(output).__name__}")
 
 
-def _check_targets(labels: Tensor, num_classes: int, weights: Tensor | None) -> None:
-    if labels.is_floating_point() != (labels.ndim == 2) or (labels.ndim == 2 and labels.shape[1] != num_classes):
-        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
-        raise ValueError(f"expected integer class labels (B,) or class probabilities (B, {num_classes}), found {found}")
+def _check_targets(labels: Tensor, images: int, num_classes: int, weights: Tensor | None) -> None:
+    if labels.shape != ((images, num_classes) if labels.is_floating_point() else (images,)):
+        targets = f"integer class labels ({images},) or class probabilities ({images}, {num_classes})"
+        raise ValueError(f"expected for {images} images {targets}, found {labels.dtype} of {tuple(labels.shape)}")
     if weights is not None and weights.shape != (num_classes,):
         raise ValueError(f"expected a weight for each of {num_classes} classes, found shape {tuple(weights.shape)}")
     # Only on the CPU: on a GPU a look at the numbers would make the host wait for the device at every step.

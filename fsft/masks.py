@@ -128,9 +128,12 @@ def masked_average_pool(features: Tensor, masks: Tensor) -> Tensor:
     Appendix B, segment 2.
     """
     _check_shapes(features, masks)
-    sums = features.flatten(2) @ masks.to(features.dtype).flatten(1).T
-    # Divided afterwards: 1 / (H * W) has no exact value in bf16 unless it is a power of two.
-    return sums.transpose(1, 2) / masks[0].numel()
+    # By a power of two before, which is exact, so that no sum overflows in fp16; by the rest of H * W afterwards, since
+    # its inverse has no exact value in bf16.
+    places = masks[0].numel()
+    scale = 2.0 ** (places.bit_length() - 1)
+    sums = features.flatten(2) @ (masks.to(features.dtype) / scale).flatten(1).T
+    return sums.transpose(1, 2) / (places / scale)
 
 
 def joint_labels(labels: Tensor, num_transforms: int) -> Tensor:

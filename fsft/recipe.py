@@ -90,6 +90,10 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("name", "dataset", "model", "block", "shortcut"):
             expect(isinstance(getattr(self, name), str), name, "a text", getattr(self, name))
+        try:
+            object.__setattr__(self, "dataset_options", tuple(dict(self.dataset_options).items()))
+        except (TypeError, ValueError):
+            expect(False, "dataset_options", "(name, value) pairs", self.dataset_options)
         expect(self.method in METHODS, "method", f"one of {tuple(METHODS)}", self.method)
         families = tuple(MASK_FAMILIES) if METHODS[self.method].masked else ("quadrants",)
         expect(self.masks in families, "masks", f"one of {families} with method {self.method!r}", self.masks)
@@ -103,9 +107,11 @@ class Recipe:
         for name in ("lr", "gamma", "head_lr_scale", "mixup_alpha", "temperature"):
             value = getattr(self, name)
             expect(_is_finite(value) and value > 0, name, "a positive number", value)
+            object.__setattr__(self, name, float(value))  # 1 and 1.0 are one recipe, also in JSON
         for name in ("momentum", "weight_decay", "beta"):
             value = getattr(self, name)
             expect(_is_finite(value) and value >= 0, name, "a number of at least 0", value)
+            object.__setattr__(self, name, float(value))
         marks = self.milestones
         rising = all(_is_finite(mark) for mark in marks) and list(marks) == sorted({*marks})
         expect(rising and all(0 < mark < 1 for mark in marks), "milestones", "rising fractions of the run", marks)

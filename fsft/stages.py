@@ -4,6 +4,7 @@ A network's convolutional part is an ``nn.Sequential`` of stages L_1, ..., L_m w
 tapped after any of them. :func:`as_stages` brings other people's classifiers into this form.
 """
 
+import inspect
 import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -70,15 +71,16 @@ def as_stages(model: nn.Module, nodes: Mapping[str, str] | Sequence[str]) -> nn.
 
     A stage holds everything between two nodes, also functions and operators of the model's ``forward``; what comes
     after the last node (normalization, pooling, classifier) is left out. The nodes are executed as they are, so dropout
-    and stochastic depth inside them keep following ``train()`` and ``eval()``.
+    and stochastic depth inside them keep following ``train()`` and ``eval()``; outside, an ``if self.training:`` keeps
+    the branch of the mode in which the model is.
 
     Args:
         model: its modules are shared with the result, not copied.
         nodes: the modules after which to cut, by qualified name and in the order in which they run; or a mapping from
             them to stage names. Without a mapping, ``features.1`` becomes the stage ``features_1``.
 
-    ValueError: a node does not exist or runs out of order, a connection passes around it, or the forward cannot be
-    traced.
+    ValueError: a node does not exist or runs out of order, a connection passes around it, the forward cannot be traced,
+    or a function in it, such as ``F.dropout(x, p, self.training)``, would stay in the mode in which it was traced.
     """
     for wrapped in ("module", "_orig_mod"):  # of DataParallel, of torch.compile
         if isinstance(getattr(model, wrapped, None), nn.Module):
@@ -97,7 +99,7 @@ def as_stages(model: nn.Module, nodes: Mapping[str, str] | Sequence[str]) -> nn.
     except Exception as error:  # whatever a forward does with a value or a shape that is not there yet
         raise ValueError(
             f"expected a forward that decides nothing by values or shapes, but {type(model).__name__} cannot be traced "
-            f"({str(error).splitlines()[0]}): write the nn.Sequential of stages by hand"
+            f"({(str(error).splitlines() or [type(error).__name__])[0]}): write the nn.Sequential of stages by hand"
         ) from error
     steps = [step for step in graph.nodes if step.op not in ("placeholder", "output")]
     called = [step.target for step in steps]
@@ -107,12 +109,27 @@ def as_stages(model: nn.Module, nodes: Mapping[str, str] | Sequence[str]) -> nn.
     ends = [called.index(node) + 1 for node in names]
     if sorted(ends) != ends:
         raise ValueError(f"expected the nodes in the order in which they run, found {tuple(names)}")
+    if frozen := [str(step) for step in steps[: ends[-1]] if _asks_for_mode(step)]:
+        raise ValueError(
+            f"expected dropout and the like as modules, found the functions {frozen}, which would stay in the mode in "
+            "which the network was cut: write nn.Dropout in place of F.dropout(x, p, self.training)"
+        )
     source = next(step for step in graph.nodes if step.op == "placeholder")
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     for name, (begin, end) in zip(names.values(), itertools.pairwise([0, *ends]), strict=True):
         stages[name] = _stage(model, source, steps[begin:end], name)
         source = steps[end - 1]
     return nn.Sequential(stages)
+
+
+def _asks_for_mode(step: fx.Node) -> bool:
+    """Whether a step is a function that was told `training`, as a value that the trace has fixed."""
+    if not callable(step.target):
+        return False
+    try:
+        return "training" in inspect.signature(step.target).bind(*step.args, **step.kwargs).arguments
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
 
 
 class _StageTracer(fx.Tracer):

@@ -72,8 +72,10 @@ def train(
 
     Raises:
         fsft.DataError: the data set is missing or damaged.
+        FileNotFoundError: the result is there, and the weights are not, as without ``runs_dir``.
+        ValueError: seed or steps cannot be, or what is there was trained on other data or otherwise.
         OSError: ``runs_dir`` or ``results_dir`` cannot be written.
-        TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
+        TrainingDivergedError: the loss or a weight is not finite; the last checkpoint is kept.
         TrainingStoppedError: SIGTERM, SIGHUP or Ctrl-C while ``runs_dir`` is given; the state has been saved.
         fsft.runtime.files.FolderLockedError: another process trains the same run.
     """
@@ -102,7 +104,7 @@ def train_together(
     """
     options = (train.__kwdefaults__ or {}) | options
     device, keeps = resolve_device(options.pop("device")), options["runs_dir"] is not None
-    load = _one_copy(options.pop("data_dir"), options.pop("data"), device)
+    load = _one_copy(options.pop("data_dir"), options["data"], device)
     gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     with (
         torch.random.fork_rng(devices=gpus),
@@ -131,6 +133,7 @@ def _run(
     max_steps: int | None,
     checkpoint_seconds: float,
     workers: int | None,
+    data: Sets | None,
 ) -> Generator[None, None, Run]:
     """One run from its checkpoint to its result, in turns of one step."""
     if max_steps is not None and max_steps < 1:
@@ -144,7 +147,7 @@ def _run(
     folder = None if runs_dir is None or max_steps is not None else Path(runs_dir) / stem
     result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
     if result_path is not None and result_path.exists():
-        return load_run(result_path, folder, device)
+        return _finished(result_path, folder, device, data)
     if stop.signal_number is not None:
         raise TrainingStoppedError(f"stopped before {stem} began", stop.signal_number)
     train_set, test_set = load(recipe)
@@ -152,7 +155,7 @@ def _run(
     with contextlib.ExitStack() as stack:
         stack.enter_context(run_lock(folder, result_path))
         if result_path is not None and result_path.exists():  # another process was first
-            return load_run(result_path, folder, device)
+            return _finished(result_path, folder, device, data)
         loop = Loop(recipe, identity, train_set, test_set, device, max_steps, workers, together)
         if folder is not None:
             loop.resume(folder)
@@ -210,6 +213,14 @@ def _on_device(data: ImageSet | FileSet, device: torch.device) -> ImageSet | Fil
     if isinstance(data, FileSet):
         return data
     return replace(data, images=data.images.to(device), labels=data.labels.to(device))
+
+
+def _finished(result_path: Path, folder: Path | None, device: torch.device, data: Sets | None) -> Run:
+    run = load_run(result_path, folder, device)
+    trained = run.result["data"]
+    if data is not None and [part.sha256 for part in data] != [trained["train_sha256"], trained["test_sha256"]]:
+        raise ValueError(f"expected the data of {result_path}, found others: give another results_dir")
+    return run
 
 
 def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Run:

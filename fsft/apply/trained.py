@@ -12,7 +12,8 @@ from fsft.augment import normalize
 from fsft.datasets.imagefiles import center_square
 from fsft.datasets.reading import read_image
 from fsft.datasets.stream import evaluation_transform
-from fsft.framework import JointNet, JointOutput, PlainNet, modes, predict
+from fsft.evaluation import probabilities
+from fsft.framework import JointNet, PlainNet
 from fsft.recipe import FINE_GRAINED, Recipe
 from fsft.runtime.checkpoint import content_of, load_state
 from fsft.runtime.devices import resolve_device
@@ -42,9 +43,7 @@ class Trained:
     def predict(self, images: Tensor | Sequence[str | Path]) -> dict[str, Tensor]:
         """Probabilities (B, N) in every inference mode, float32 on the CPU, of files or uint8 images (B, 3, H, W)."""
         output = self.model(self.normalize(images if isinstance(images, Tensor) else self.read(images)))
-        if isinstance(output, JointOutput):
-            return {mode: predict(output, mode).cpu() for mode in modes(output)}
-        return {"baseline": output.float().softmax(1).cpu()}
+        return {mode: values.cpu() for mode, values in probabilities(output).items()}
 
     def _read(self, path: Path) -> Tensor:
         image = read_image(path, "check the path, remove or replace it", lambda image: image.convert("RGB"))

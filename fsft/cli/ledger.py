@@ -174,10 +174,10 @@ def targets() -> dict[str, set[str]]:
 def count(recipe: Recipe) -> dict[str, int] | None:
     """FLOPs of an epoch (evaluation left out), bytes of the weights and of a checkpoint, and bytes that a training step
     needs on the GPU; None for data sets of which the size is not known without reading them."""
-    from fsft.datasets import cifar, fine_grained, tiny_imagenet
+    from fsft.datasets import cifar, fine_grained, sets, tiny_imagenet
     from fsft.evidence.cost import step_cost
 
-    size = int(dict(recipe.dataset_options).get("image_size", 0))
+    size = int(dict(recipe.dataset_options).get("image_size", sets.IMAGE_SIZE))
     known = {  # training images, classes, side
         "cifar100": (100 * cifar.PER_CLASS["train"], 100, cifar.SIZE),
         "tiny-imagenet": (200 * tiny_imagenet.PER_CLASS["train"], tiny_imagenet.NUM_CLASSES, tiny_imagenet.SIZE),

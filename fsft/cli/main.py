@@ -176,6 +176,8 @@ def _add_verify(commands: Any) -> None:
 def list_recipes(options: argparse.Namespace) -> int:
     if options.missing or options.json:
         return list_runs(options)
+    if changes_in(options) or options.count:
+        raise ValueError("expected --json or --missing beside --count and changes to recipes, found neither")
     names = matching(options.pattern)
     width = max(map(len, names))
     for name in names:

@@ -83,10 +83,11 @@ def _value(run: Run, kind: str, mode: str, epoch: str) -> float | None:
     if kind in PROBED:
         field, read = PROBED[kind]
         return read(run.probe[field]) if field in run.probe else None
+    alone = run.device.get("jobs", 1) == 1
     if kind.startswith("memory"):  # on a CPU, the process's memory says little about the method
-        return run.raw["peak_memory_mib"] if run.device.get("type") == "cuda" else None
+        return run.raw["peak_memory_mib"] if alone and run.device.get("type") == "cuda" else None
     if kind.startswith("time"):
-        rate = None if run.device.get("jobs", 1) > 1 else run.raw["images_per_second"]  # others slowed it down
+        rate = run.raw["images_per_second"] if alone else None  # others slowed it down
         return run.recipe.batch_size / rate if rate else None
     if kind == "training accuracy":
         return run.history[-1].get("train", {}).get(mode)

@@ -31,7 +31,11 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+    # Asked in this order: where PyTorch was built without MKLDNN, as it may be on a Mac, there is no such operator.
+    fast = (
+        device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return "bf16" if fast else "fp32"
 
 
 def make_deterministic(device: torch.device) -> None:

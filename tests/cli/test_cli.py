@@ -41,6 +41,11 @@ def test_recipes_lists_by_pattern(capsys):
     assert len(lines) == 3 and all(line.startswith("table1/resnet56/") for line in lines)
 
 
+def test_changes_to_a_list_that_does_not_show_them_are_refused(capsys):
+    assert main(["recipes", "cpu/resnet20/fsft", "--epochs", "5"]) == 2
+    assert "expected --json or --missing beside --count and changes to recipes" in capsys.readouterr().err
+
+
 def test_the_list_of_recipes_tells_neighbors_apart(capsys):
     assert main(["recipes", "cpu/*"]) == 0
     lines = capsys.readouterr().out.splitlines()

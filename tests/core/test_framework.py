@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from fsft import JointNet, JointOutput, PlainNet, backbone, four_rotations, joint_labels, joint_loss, modes, predict
 from fsft.framework import aggregated_logits, distillation_loss, matching_logits
-from fsft.masks import quadrant_masks
+from fsft.masks import no_masks, quadrant_masks
 
 
 def joint_net(num_classes=4, **options):
@@ -184,6 +184,7 @@ def test_building_a_network_leaves_batch_statistics_alone():
         (("layer2", "layer1"), "expected the last tap to be the last stage 'layer3', found 'layer1'"),
         (("layer3", "layer3"), "expected one or two different taps"),
         ((), "expected one or two different taps"),
+        ("layer2", "expected the last tap to be the last stage 'layer3', found 'layer2'"),
     ],
 )
 def test_bad_taps(taps, message):
@@ -204,6 +205,24 @@ def test_bad_taps(taps, message):
 def test_masks_that_mean_something_else_are_refused(masks, message):
     with pytest.raises(ValueError, match=message):
         JointNet(backbone("resnet8"), 7, masks=masks)
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (lambda x: torch.stack([x.flip(3), x], 1), "the image as it is first, found another first version"),
+        (lambda x: x.repeat(2, 1, 1, 1), r"to \(B, R, C, H, W\), .*, found shape \(2, 3, 32, 32\)"),
+    ],
+)
+def test_the_first_version_of_an_image_is_itself(transform, message):
+    with pytest.raises(ValueError, match=message):
+        JointNet(backbone("resnet8"), 7, masks=no_masks, input_transform=transform)
+
+
+@pytest.mark.parametrize("kind", [PlainNet, JointNet])
+def test_classifiers_and_masks_come_to_the_device_of_the_stages(kind):
+    net = kind(backbone("resnet8").to("meta"), 7)
+    assert {tensor.device.type for tensor in (*net.parameters(), *net.buffers())} == {"meta"}
 
 
 def test_no_classes_and_no_parameters_are_named():
@@ -321,10 +340,14 @@ def test_a_mixed_label_is_the_mixture_of_the_losses():
             r"what a JointNet returns, as in joint_loss\(net\(x\), y\).*found a Tensor",
         ),
         (lambda o, y: predict(torch.nn.Linear(1, 1), o), "what a JointNet returns.*found a Linear"),
-        (lambda o, y: joint_loss(o, y + 0.7), r"integer class labels \(B,\) or class probabilities \(B, 7\)"),
+        (lambda o, y: joint_loss(o, y + 0.7), r"integer class labels \(6,\) or class probabilities \(6, 7\)"),
+        (lambda o, y: joint_loss(o, y[:5]), r"for 6 images .*, found torch.int64 of \(5,\)"),
+        (lambda o, y: joint_loss(o, y[:1], label_smoothing=0.1), r"for 6 images .*, found torch.int64 of \(1,\)"),
+        (lambda o, y: joint_loss(o, torch.full((1, 7), 1 / 7)), r"for 6 images .*, found torch.float32 of \(1, 7\)"),
+        (lambda o, y: joint_loss(o, y[:, None, None]), r"for 6 images .*, found torch.int64 of \(6, 1, 1\)"),
         (
             lambda o, y: joint_loss(o, torch.rand(6, 35)),
-            r"class probabilities \(B, 7\), found torch.float32 of shape \(6, 35\)",
+            r"class probabilities \(6, 7\), found torch.float32 of \(6, 35\)",
         ),
         (lambda o, y: joint_loss(o, y - 20), "class labels from 0 to 6, found -20 to -15"),
         (lambda o, y: joint_loss(o, y + 5), "class labels from 0 to 6, found 5 to 10"),

@@ -129,11 +129,19 @@ def test_learning_rate_stays_within_its_peak(schedule, progress):
         ("lr", math.nan, "expected a positive number, found nan"),
         ("weight_decay", -1, "expected a number of at least 0"),
         ("images_per_class", 0, "expected None or a positive whole number"),
+        ("dataset_options", "size", r"expected \(name, value\) pairs"),
     ],
 )
 def test_bad_fields(field, value, message):
     with pytest.raises(ValueError, match=f"recipe field '{field}': {message}"):
         Recipe(name="test", **{field: value})
+
+
+def test_equal_numbers_and_options_make_one_recipe():
+    changes = {"beta": 1, "head_lr_scale": 5, "dataset_options": [("image_size", 64)]}
+    whole = Recipe(name="test", **changes)
+    assert whole.digest == Recipe(name="test", head_lr_scale=5.0, dataset_options=(("image_size", 64),)).digest
+    assert whole == Recipe(name="test", **{**changes, "dataset_options": {"image_size": 64}}) and hash(whole)
 
 
 def test_augmentations_have_one_order_whatever_they_are_listed_in():

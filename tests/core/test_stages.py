@@ -155,6 +155,32 @@ def test_gradient_checkpointing_is_named():
         as_stages(model, ["a", "drop"])
 
 
+class Convolutions(nn.Module):
+    """Two convolutions, with what a forward has between them."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.a, self.b, self.between = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), between
+
+    def forward(self, x):
+        return self.b(self.between(self.a(x), self))
+
+
+def test_a_function_that_would_keep_its_mode_is_refused():
+    net = Convolutions(lambda x, net: F.dropout(F.relu(x), 0.5, net.training))
+    with pytest.raises(ValueError, match=r"dropout and the like as modules, found the functions \['dropout'\]"):
+        as_stages(net, ["a", "b"])
+    as_stages(Convolutions(lambda x, net: torch.add(F.relu(x), 1).flatten(2).unflatten(2, x.shape[2:])), ["a", "b"])
+
+
+def test_an_error_without_words_is_named_by_its_kind():
+    def wordless(x, net):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=r"cannot be traced \(AssertionError\)"):
+        as_stages(Convolutions(wordless), ["a", "b"])
+
+
 @pytest.mark.parametrize(("returned", "name"), [(lambda x: [x], "list"), (lambda x: {"out": x}, "dict")])
 def test_a_stage_that_returns_no_tensor_is_named(returned, name):
     class Odd(nn.Conv2d):

@@ -339,6 +339,13 @@ def test_another_run_cannot_go_on_from_this_one(tmp_path, monkeypatch):
         run(tmp_path, precision="fp32" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "bf16")
 
 
+def test_a_finished_run_is_not_returned_for_other_data(tmp_path):
+    recipe, data, places = tiny.finished(tmp_path, tiny.data())
+    assert train(recipe, 0, data=data, **places).result["slug"] == recipe.slug
+    with pytest.raises(ValueError, match=r"expected the data of .*json, found others: give another results_dir"):
+        train(recipe, 0, data=tiny.data(80), **places)
+
+
 def test_one_process_at_a_time(tmp_path):
     folder = tmp_path / "runs" / f"{tiny.recipe().slug}-seed0"
     with run_lock(folder), pytest.raises(FolderLockedError, match="in use by another process"):
