@@ -30,9 +30,12 @@ class Trained:
     image_size: int  # side in pixels of the images that it was trained on
     statistics: tuple[Tensor, Tensor]  # mean and standard deviation (3,) of the training images, white being 1
 
-    def read(self, paths: Sequence[str | Path]) -> Tensor:
-        """Image files as uint8 (n, 3, image_size, image_size), cut as the test images of its data set."""
-        return torch.stack([self._read(Path(path)) for path in paths])
+    def read(self, paths: str | Path | Sequence[str | Path]) -> Tensor:
+        """One image file or several as uint8 (n, 3, image_size, image_size), cut as the test images of its data set."""
+        images = [self._read(Path(path)) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        if not images:
+            raise ValueError("expected at least one image, found none: give the path of a file")
+        return torch.stack(images)
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) to what the network takes, on its device."""
@@ -40,7 +43,7 @@ class Trained:
         return normalize(images.to(device), *self.statistics, channels_last=True)
 
     @torch.inference_mode()
-    def predict(self, images: Tensor | Sequence[str | Path]) -> dict[str, Tensor]:
+    def predict(self, images: Tensor | str | Path | Sequence[str | Path]) -> dict[str, Tensor]:
         """Probabilities (B, N) in every inference mode, float32 on the CPU, of files or uint8 images (B, 3, H, W)."""
         output = self.model(self.normalize(images if isinstance(images, Tensor) else self.read(images)))
         return {mode: values.cpu() for mode, values in probabilities(output).items()}

@@ -51,19 +51,21 @@ def joint(model: nn.Module, num_classes: int, *, input_size: int | None = None, 
 
     ValueError: the model has no maps to mask, or cannot be cut.
     """
-    taps = find_taps(model)
+    taps = find_taps(model, input_size)
     stages = as_stages(model, {taps.penultimate: "penultimate", taps.last: "last"})
     return JointNet(stages, num_classes, input_size=input_size or _usual_size(model), **options)
 
 
-def find_taps(model: nn.Module) -> Taps:
-    """The taps of a classifier, found by running it once on a black image.
+def find_taps(model: nn.Module, input_size: int | None = None) -> Taps:
+    """The taps of a classifier, found by running it once on a black image, of `input_size` pixels where it refuses the
+    usual ones (timm's for this model, or 224): at a small size the last map can be too small to be one.
 
     The last tap is the last map (B, C, H, W) before the classifier, and the penultimate tap the end of the stage before
     it: of the modules whose map is one step larger the outermost, and of these the last. At both the network has a
     single connection.
     """
-    kind, (calls, classifier) = type(model).__name__, _calls(model)
+    kind, usual = type(model).__name__, _usual_size(model)
+    calls, classifier = _calls(model, usual, input_size or usual)
     count = Counter(call.name for call in calls)
     maps = [call for call in calls if len(s := call.shape) == 4 and s[2] == s[3] > 1 and count[call.name] == 1]
     behind = calls[calls.index(maps[-1]) + 1 :] if maps else calls
@@ -105,7 +107,10 @@ def single_inference_network(net: JointNet) -> nn.Sequential:
     fc = nn.Linear(net.fc_last.in_features, net.num_classes).to(net.fc_last.weight)
     fc.load_state_dict({name: values[:: net.num_views] for name, values in net.fc_last.state_dict().items()})
     parts = OrderedDict(stages=net.stages, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=fc)
-    return nn.Sequential(parts).train(net.training)
+    single = nn.Sequential(parts)
+    for part in (single, *single[1:]):  # not the shared stages, whose BatchNorm somebody may have frozen
+        part.training = net.training
+    return single
 
 
 def _pairs(maps: list[_Call]) -> Iterator[tuple[_Call, _Call]]:
@@ -144,8 +149,8 @@ def _usual_size(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def _calls(model: nn.Module) -> tuple[list[_Call], str]:
-    """The modules that end before the classifier is asked, in this order, and the classifier's name."""
+def _calls(model: nn.Module, *sizes: int) -> tuple[list[_Call], str]:
+    """The modules that end before the classifier is asked, in order, and its name; at the first size that works."""
     calls: list[_Call] = []
     names = {module: name for name, module in model.named_modules() if name}
 
@@ -153,11 +158,16 @@ def _calls(model: nn.Module) -> tuple[list[_Call], str]:
         if module in names:
             calls.append(_Call(names[module], module, tuple(output.shape) if isinstance(output, Tensor) else ()))
 
-    size, parameter = _usual_size(model), next(model.parameters(), torch.zeros(()))
+    kind, parameter = type(model).__name__, next(model.parameters(), torch.zeros(()))
     training = [module for module in model.modules() if module.training]
     try:
         with register_module_forward_hook(record):
-            output = model.eval()(parameter.new_zeros(2, input_channels(model), size, size))
+            output = model.eval()(parameter.new_zeros(2, input_channels(model), sizes[0], sizes[0]))
+    except (RuntimeError, AssertionError) as error:
+        if len(sizes) > 1:
+            return _calls(model, *sizes[1:])
+        found = f"found {error!r}: give the input_size that it takes"
+        raise ValueError(f"expected a {kind} that takes images of {sizes[0]} pixels, {found}") from error
     finally:
         for module in training:
             module.training = True
@@ -165,6 +175,6 @@ def _calls(model: nn.Module) -> tuple[list[_Call], str]:
     last = calls[place].module if calls else None
     outputs = getattr(last, "out_features", getattr(last, "out_channels", None))
     if not isinstance(output, Tensor) or output.ndim != 2 or outputs != output.shape[1]:
-        expected, kind = "an image classifier that ends in a linear layer", type(model).__name__
-        raise ValueError(f"expected {expected}, found that {kind} does not: build it with its classifier")
+        expected = "expected an image classifier that ends in a linear layer"
+        raise ValueError(f"{expected}, found that {kind} does not: build it with its classifier")
     return calls[:place], calls[place].name

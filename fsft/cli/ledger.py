@@ -220,8 +220,8 @@ def evaluate_run(options: argparse.Namespace) -> int:
     found = evaluate(trained.model, test_set, statistics=trained.statistics, precision=precision)
     far = False
     for mode, accuracy in found.items():
-        compared = ""
-        if result:
+        compared = "  not in the result" if result else ""  # older results have fewer modes
+        if result and mode in result["last"]:
             said = result["last"][mode]
             far |= abs(accuracy - said) > TOLERANCE
             compared = "  as in the result" if accuracy == said else f"  the result says {said:.2f} %"

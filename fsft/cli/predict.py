@@ -24,7 +24,7 @@ def add_predict(commands: Any) -> None:
     )
     command.add_argument("run", type=Path, help="a run's folder, such as runs/<slug>-seed0, or its weights.pt")
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="a file, or a folder of files")
-    command.add_argument("--top", type=int, default=3, metavar="K", help="classes to name (default: 3)")
+    command.add_argument("--top", type=int, metavar="K", help="classes to name (default: 3, or all of fewer)")
     command.add_argument("--json", action="store_true", help="print a JSON list in place of a table")
     command.add_argument("--maps", type=Path, metavar="FOLDER", help="write a class activation map of each image there")
     add_device(command, precision=False)
@@ -36,13 +36,15 @@ def predict_images(options: argparse.Namespace) -> int:
     from fsft.apply.trained import load
 
     trained, paths = load(options.run, device=options.device, data_dir=options.data_dir), image_files(options.images)
-    if not 1 <= options.top <= len(trained.classes):
-        raise ValueError(f"expected --top from 1 to {len(trained.classes)}, the number of classes, found {options.top}")
+    classes = len(trained.classes)
+    top = min(3, classes) if options.top is None else options.top
+    if not 1 <= top <= classes:
+        raise ValueError(f"expected --top from 1 to {classes}, the number of classes, found {top}")
     rows: list[dict[str, Any]] = []
     for begin in range(0, len(paths), _AT_ONCE):
         part = paths[begin : begin + _AT_ONCE]
         images = trained.read(part)
-        best = {mode: values.topk(options.top) for mode, values in trained.predict(images).items()}
+        best = {mode: values.topk(top) for mode, values in trained.predict(images).items()}
         for row, path in enumerate(part):
             named = {
                 mode: [

@@ -16,7 +16,7 @@ from fsft.catalog import recipes
 from fsft.evidence import paper
 from fsft.evidence.assertions import INTERPOLATION, claims, corrected, judge
 from fsft.evidence.chapters import by_seed, compare_maps, seeds_text
-from fsft.evidence.comparison import Gain, compare_cell, exact_digests, gains, is_exact
+from fsft.evidence.comparison import METHOD_FIELDS, Gain, compare_cell, exact_digests, gains, is_exact, recipe_key
 from fsft.evidence.ledger import Ledger, load_results
 from fsft.evidence.measured import measured
 from fsft.evidence.probes import CHANCE, quadrants_named
@@ -97,7 +97,7 @@ def how_sure(found: Difference, ledger: Ledger) -> str:
     if min(found.n) < SEEDS:
         return f"not sure yet: {seeds}"
     if found.within(0, math.inf) is None:
-        return f"not sure: {seeds}, the interval holds zero"
+        return f"not sure: {seeds}, {'without an interval' if found.low is None else 'the interval holds zero'}"
     chance = found.p(0, math.inf)
     return f"{'sure' if chance is not None and chance <= corrected(ledger)[0] else 'likely'}: {seeds}"
 
@@ -133,7 +133,7 @@ def accuracy(ledger: Ledger) -> str:
             f"; without the second classifier {_points(part, ledger, setting=False)}"
             for part in gains(ledger)
             if part.mode == "si" and part_name(part.recipe) == MASKS_ALONE
-            if setting_name(part.recipe) == setting_name(gain.recipe)
+            if recipe_key(part.recipe, *METHOD_FIELDS) == recipe_key(gain.recipe, *METHOD_FIELDS)
         ]
         said.append(f"{where} {_ended(gain)}: {_points(gain, ledger)}{''.join(alone)}.")
     else:

@@ -148,8 +148,12 @@ def answer(comparison: MapComparison, where: str) -> str:
 
 def by_seed(scored: Sequence[MapScores], recipe: Recipe, kind: str, score: str) -> np.ndarray:
     """One score of every run of a recipe, whatever its name: (S, n) in percent, by seed; (0, 0) without a run."""
-    found = {run["seed"]: run for run in scored if run["slug"].endswith(f"-{recipe.digest[:8]}")}
-    return np.array([found[seed]["scores"][kind][score] for seed in sorted(found)]) if found else np.empty((0, 0))
+    of_recipe = [run for run in scored if run["slug"].endswith(f"-{recipe.digest[:8]}")]
+    found = {run["seed"]: run["scores"][kind][score] for run in of_recipe}
+    if len(counts := sorted(set(map(len, found.values())))) > 1:
+        said = f"found {counts} of {recipe.name}: run 'fsft localize' with one --images"
+        raise ValueError(f"expected the same images for every seed, {said}")
+    return np.array([found[seed] for seed in sorted(found)]) if found else np.empty((0, 0))
 
 
 def comparison_frame(

@@ -102,7 +102,10 @@ def holm(chances: Sequence[float]) -> list[bool]:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Spearman's rank correlation of two sequences, and its p-value by permutation (all of them, or 9,999)."""
+    """Spearman's rank correlation of two sequences, and its p-value by permutation (all of them, or 9,999); 0 and 1
+    where a side is constant."""
+    if min(len(set(x)), len(set(y))) < 2:
+        return 0.0, 1.0
     from scipy import stats  # slow to import, and only needed here
 
     def statistic(values: np.ndarray) -> float:
@@ -149,13 +152,16 @@ def compare(
     """The sum of the means of `plus` minus that of `minus`, of values by seed.
 
     A seed decides the order of the images, so that good and bad luck is common to both sides: seeds that all share
-    stand for themselves, and the others are left out. The interval is of paired differences where there are at least
-    `SEEDS` shared ones, and always with `same_runs`, two inference modes of the same networks; otherwise Welch's.
+    stand for themselves, and the others are left out, unless fewer than `SEEDS` are shared and every side has as many
+    alone. The interval is of paired differences where there are at least `SEEDS` shared ones, and always with
+    `same_runs`, two inference modes of the same networks; otherwise Welch's.
     """
     shared = sorted(set.intersection(*(set(values) for values in (*plus, *minus))))
     if minus and len(shared) >= (1 if same_runs else SEEDS):
         signed = [math.fsum(side[seed] for side in plus) - math.fsum(side[seed] for side in minus) for seed in shared]
         return contrast((summarize(signed),), kind="paired")
+    if len(shared) < SEEDS <= min(map(len, (*plus, *minus))):
+        shared = []
     groups = [[summarize([values[seed] for seed in shared or values]) for values in side] for side in (plus, minus)]
     return contrast(groups[0], groups[1])
 

@@ -196,7 +196,7 @@ def run_names(ledger: Ledger) -> dict[str, str]:
 
 
 def setting_name(recipe: Recipe) -> str:
-    """Data, network and budget, such as "CIFAR-100, 100 a class, ResNet-20, 30 epochs": two settings never share one.
+    """Data, network and budget, such as "CIFAR-100, 100 a class, ResNet-20, 30 epochs": the catalog's never share one.
 
     Weight decay and rate are named where they are not usual for the schedule, blocks where a network could have others.
     """

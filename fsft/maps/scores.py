@@ -90,7 +90,7 @@ def uniform_maps(count: int, height: int, width: int) -> Tensor:
 def center_maps(count: int, height: int, width: int) -> Tensor:
     """The null model that knows where objects mostly are: a Gaussian in the middle, (count, height, width).
 
-    Its standard deviation is a quarter of each side, so that the middle half holds two thirds of its weight.
+    Its standard deviation is a quarter of each side, so that the middle quarter of the map holds half of its weight.
     """
     down, across = (
         torch.exp(-0.5 * ((torch.arange(size) + 0.5 - size / 2) / (0.25 * size)) ** 2) for size in (height, width)

@@ -40,16 +40,27 @@ def test_a_loaded_run_predicts_what_evaluation_does(run):
         assert list(found) == ["si", "ag-last", "ag", "ag-logits", "sd"] and loaded.classes == test_set.classes
         for mode, probabilities in found.items():
             torch.testing.assert_close(probabilities, expected[mode])
+    one = sorted((folder / "photos" / "test").rglob("*.png"))[0]
+    for given in (one, str(one)):
+        torch.testing.assert_close(loaded.predict(given)["si"], loaded.predict([one])["si"])
+    with pytest.raises(ValueError, match="expected at least one image, found none"):
+        loaded.predict([])
     assert fsft.load(place / "weights.pt").image_size == 16
     assert all(torch.equal(a, b) for a, b in zip(loaded.statistics, train_set.statistics, strict=True))
 
 
-def test_a_baseline_has_one_mode(tmp_path):
+def test_a_baseline_has_one_mode_and_two_classes_are_all_named(tmp_path, capsys):
     data = tiny.data()
     recipe = tiny.recipe("baseline")
     fsft.train(recipe, 0, data=data, runs_dir=tmp_path, device="cpu", progress="none")
     (probabilities,) = fsft.load(tmp_path / recipe.run_name(0)).predict(data[1].images).values()
     torch.testing.assert_close(probabilities.sum(1), torch.ones(32))
+    saved = load_state(tmp_path / recipe.run_name(0) / "weights.pt")
+    head = {name: values[:2] for name, values in saved["model"].items() if name.startswith("fc.")}
+    save_state(tmp_path / "weights.pt", saved | {"classes": ["red", "green"], "model": saved["model"] | head})
+    Image.fromarray(data[1].images[0].permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    assert main(["predict", str(tmp_path), str(tmp_path / "a.png")]) == 0
+    assert capsys.readouterr().out.count("%") == 2
 
 
 def test_weights_without_statistics_say_how_to_get_them(run, tmp_path):

@@ -84,6 +84,25 @@ def test_small_images_are_refused_and_not_tapped_elsewhere():
         fsft.joint(models.resnet18(), 3, input_size=32)
 
 
+class ForCifar(nn.Sequential):
+    """Takes 32 pixels alone."""
+
+    def __init__(self):
+        blocks = [nn.Conv2d(3, 8, 3, 1, 1), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, 1, 1), nn.MaxPool2d(2)]
+        super().__init__(*blocks, nn.Flatten(), nn.Linear(16 * 8 * 8, 10))
+
+
+def test_a_network_of_one_size_is_run_at_this_size():
+    assert find_taps(ForCifar(), 32)[:2] == ("2", "3")
+    assert fsft.joint(ForCifar(), 3, input_size=32)(torch.zeros(1, 3, 32, 32)).last.shape == (1, 5, 15)
+    for size, said in ((None, "224"), (64, "64")):
+        with pytest.raises(
+            ValueError,
+            match=f"a ForCifar that takes images of {said} pixels, found RuntimeError.*mat1 .*: give the input_size",
+        ):
+            fsft.joint(ForCifar(), 3, input_size=size)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -129,6 +148,13 @@ def test_single_inference_network_answers_as_single_inference(options):
     torch.testing.assert_close(plain(images), single(images))
     with pytest.raises(TypeError, match="expected a JointNet, found a PlainNet"):
         fsft.single_inference_network(plain)
+
+
+def test_a_frozen_layer_stays_frozen():
+    net = trained_net().train()
+    net.stages.eval()
+    single = fsft.single_inference_network(net)
+    assert single.training and single.fc.training and not any(part.training for part in single.stages.modules())
 
 
 class InMode(nn.Module):

@@ -15,6 +15,7 @@ from fsft.cli import command
 from fsft.cli.main import build_parser, changed_recipe, main
 from fsft.cli.options import as_arguments, grid
 from fsft.runtime.checkpoint import load_state, save_state
+from fsft.runtime.record import write_result
 
 
 def test_help_does_not_load_torch():
@@ -65,6 +66,14 @@ def test_train_then_again_then_evaluate_then_verify(tiny_recipe, capsys):
     assert main(["evaluate", f"runs/{path.stem}", "--device", "cpu"]) == 0
     evaluated = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
     assert evaluated == {mode: f"{accuracy:.2f}" for mode, accuracy in last.items()}
+    older = json.loads(path.read_text())
+    for modes in (older["last"], older["best"], *(epoch["test"] for epoch in older["history"])):
+        modes.pop("ag-logits", None)
+    (folder := Path("older")).mkdir()
+    write_result(folder / path.name, older)
+    assert main(["evaluate", f"runs/{path.stem}", "--results-dir", "older", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^ag-logits .* %  not in the result$", said, re.M) and said.count("  as in the result") == 3
     assert main(["verify"]) == 0
     assert "1 result files, 0 problems" in capsys.readouterr().out
 

@@ -62,6 +62,7 @@ def fitted(baseline: tuple[float, ...], si: tuple[float, ...]) -> list[dict]:
         (THREE, (40.0, 41.4, 44.1), "won: +5.73 points [", "likely: 3 seeds each"),
         (THREE, (35.0, 35.3, 35.0), "lost: -1.00 points [-1.25, -0.75] against", "sure: 3 seeds each"),
         (THREE, (38.0, 36.3, 35.9), "won: +0.63 points [", "not sure: 3 seeds each, the interval holds zero"),
+        ((36.0,) * 3, (38.0,) * 3, "won: +2.00 points against", "not sure: 3 seeds each, without an interval"),
     ],
 )
 def test_the_words_follow_sign_seeds_and_interval(baseline, si, ended, strength) -> None:
@@ -81,6 +82,9 @@ def test_the_masks_alone_stand_beside_the_whole_method_with_their_own_seeds() ->
     runs = [*fitted(THREE, (38.0, 38.3, 38.0)), *seeds("cpu/saturation/a/masks", si=(39.0,))]
     text = answers.accuracy(ledger_of(*runs))
     assert text.endswith("; without the second classifier +3.00 points (not sure yet: one pair of runs).")
+    other = [recipes[f"cpu/saturation/a/{part}"].reduced(batch_size=64) for part in ("baseline", "masks")]
+    more = [*seeds(other[0], baseline=(30.0,)), *seeds(other[1], si=(31.0,))]  # of equal name, and another setting
+    assert answers.accuracy(ledger_of(*runs, *more)) == text
 
 
 def test_the_papers_recipe_has_a_sentence_of_its_own_and_is_not_called_short() -> None:

@@ -193,6 +193,9 @@ def test_runs_are_found_by_recipe_and_ordered_by_seed():
     assert list(frame["score"]) == ["energy", "pointing"]
     assert frame["difference (points)"][0] == pytest.approx(frame["FSFT (%)"][0] - frame["baseline (%)"][0])
     assert frame["difference (points)"][0] == pytest.approx(10.5, abs=1)
+    scored[0]["scores"]["grad-cam/si"]["energy"] = np.ones(100)
+    with pytest.raises(ValueError, match=r"same images for every seed, found \[100, 200\] of cpu/tiny"):
+        by_seed(scored, recipes["cpu/tiny-imagenet/fsft"], "grad-cam/si", "energy")
 
 
 def test_who_has_hardly_learned_is_said():

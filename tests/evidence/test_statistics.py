@@ -138,6 +138,8 @@ def test_holm_lowers_the_bar_step_by_step() -> None:
 def test_ranks_and_all_their_orders() -> None:
     correlation, chance = rank_correlation([1.0, 2.0, 3.0, 4.0], [-5.0, -3.0, -1.0, 2.0])
     assert correlation == pytest.approx(1.0) and chance == pytest.approx(2 / 24)
+    for sides in (([100.0] * 3, [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], [100.0] * 3)):
+        assert rank_correlation(*sides) == (0.0, 1.0)  # not p = 0, which would count as the strongest evidence
 
 
 def test_nothing_to_summarize() -> None:
@@ -219,3 +221,9 @@ def test_a_seed_that_one_side_lacks_does_not_decide_a_sign() -> None:
     base, other = {0: 26.0, 1: 24.0}, {0: 25.5}
     assert compare((other,), (base,)).gain == -0.5
     assert compare(({2: 25.5},), (base,)).gain == 0.5  # no seed is shared: all that there are
+
+
+def test_a_single_shared_seed_throws_no_other_away() -> None:
+    a, b = {0: 75.0, 1: 75.2, 2: 75.4, 3: 75.1}, {3: 74.0, 4: 74.3, 5: 74.1, 6: 74.2}
+    assert compare((a,), (b,)) == welch(*(summarize(list(side.values())) for side in (a, b)))
+    assert compare((a,), ({3: 74.0, 4: 74.3},)).n == (1, 1)  # too few of them to stand for themselves
