@@ -47,7 +47,7 @@ class PlainNet(nn.Module):
         if drop_in_training not in (None, 1, 2, 3, 4):
             raise ValueError(f"expected a quadrant from 1 to 4 or None, found drop_in_training={drop_in_training!r}")
         self.masks = None if drop_in_training is None else SizedMasks(quadrant_masks, height, width)
-        _join(self)
+        self.to(next(stages.parameters()).device)  # where they may be in use already
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.stages(x)
@@ -115,7 +115,7 @@ class JointNet(nn.Module):
         self.fc_last = nn.Linear(last_channels, joint_classes)
         self.fc_penultimate = nn.Linear(shapes[taps[0]][0], joint_classes) if len(taps) == 2 else None
         self.fc_distilled = nn.Linear(last_channels, num_classes) if self_distill else None
-        _join(self)
+        self.to(next(stages.parameters()).device)  # where they may be in use already
 
     def masks_of(self, tap: str) -> Tensor:
         """The masks (M, H, W) that are applied after the stage ``tap`` to images of ``input_size``."""
@@ -306,14 +306,6 @@ def _logits(classifier: nn.Linear, pooled: Tensor) -> Tensor:
         with torch.autocast(device, enabled=False):
             return classifier(pooled)
     return classifier(pooled)
-
-
-def _join(net: PlainNet | JointNet) -> None:
-    """Bring classifiers and masks to the device of the stages, which may be in use already."""
-    device = next(net.stages.parameters()).device
-    for name, part in net.named_children():
-        if name != "stages":
-            part.to(device)
 
 
 def _count_versions(input_transform: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:

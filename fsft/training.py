@@ -147,7 +147,7 @@ def _run(
     folder = None if runs_dir is None or max_steps is not None else Path(runs_dir) / stem
     result_path = None if results_dir is None or max_steps is not None else Path(results_dir) / f"{stem}.json"
     if result_path is not None and result_path.exists():
-        return _finished(result_path, folder, device, data)
+        return load_run(result_path, folder, device, data)
     if stop.signal_number is not None:
         raise TrainingStoppedError(f"stopped before {stem} began", stop.signal_number)
     train_set, test_set = load(recipe)
@@ -155,7 +155,7 @@ def _run(
     with contextlib.ExitStack() as stack:
         stack.enter_context(run_lock(folder, result_path))
         if result_path is not None and result_path.exists():  # another process was first
-            return _finished(result_path, folder, device, data)
+            return load_run(result_path, folder, device, data)
         loop = Loop(recipe, identity, train_set, test_set, device, max_steps, workers, together)
         if folder is not None:
             loop.resume(folder)
@@ -215,17 +215,15 @@ def _on_device(data: ImageSet | FileSet, device: torch.device) -> ImageSet | Fil
     return replace(data, images=data.images.to(device), labels=data.labels.to(device))
 
 
-def _finished(result_path: Path, folder: Path | None, device: torch.device, data: Sets | None) -> Run:
-    run = load_run(result_path, folder, device)
-    trained = run.result["data"]
-    if data is not None and [part.sha256 for part in data] != [trained["train_sha256"], trained["test_sha256"]]:
-        raise ValueError(f"expected the data of {result_path}, found others: give another results_dir")
-    return run
+def load_run(result_path: Path, folder: Path | None, device: torch.device, data: Sets | None = None) -> Run:
+    """A finished run from its result file and its weights; FileNotFoundError where these are not there.
 
-
-def load_run(result_path: Path, folder: Path | None, device: torch.device) -> Run:
-    """A finished run from its result file and its weights; FileNotFoundError where these are not there."""
+    ValueError where it was trained on other data than ``data``, if that is given.
+    """
     result = read_result(result_path)
+    trained = result["data"]["train_sha256"], result["data"]["test_sha256"]
+    if data is not None and (data[0].sha256, data[1].sha256) != trained:
+        raise ValueError(f"expected the data of {result_path}, found others: give another results_dir")
     weights_path = None if folder is None else folder / "weights.pt"
     if weights_path is None or not weights_path.exists():
         where = "without runs_dir" if weights_path is None else f"in {weights_path}"

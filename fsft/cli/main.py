@@ -165,11 +165,7 @@ def _add_data(commands: Any) -> None:
 def _add_verify(commands: Any) -> None:
     command = commands.add_parser("verify", help="check every result file, and name what was altered")
     add_folders(command, "runs", "results")
-    command.add_argument(
-        "--register",
-        action="store_true",
-        help="if all is well, enter new runs in runs.txt; one that is gone is then missed",
-    )
+    command.add_argument("--register", action="store_true", help="if all is well, enter new runs in runs.txt")
     command.set_defaults(command=verify_results)
 
 

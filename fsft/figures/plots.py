@@ -147,17 +147,11 @@ def _display(data: dict[str, str], metadata: dict[str, Any]) -> None:
         print(data["text/plain"])
 
 
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and not pd.isna(value)
-
-
 def _is_numeric(values: pd.Series) -> bool:
     """Whether a column holds numbers, or nothing but texts that read as numbers, and is set to the right."""
-    texts = [value for value in values if not pd.isna(value) and value not in _NO_NUMBER]
-    return any(map(_is_number, values)) or (
-        bool(texts) and all(isinstance(text, str) and _NUMBER.fullmatch(text) for text in texts)
-    )
+    known = [value for value in values if not pd.isna(value) and value not in _NO_NUMBER]
+    texts = bool(known) and all(isinstance(text, str) and _NUMBER.fullmatch(text) for text in known)
+    return texts or any(type(value) in (int, float) or isinstance(value, np.number) for value in known)
 
 
 def _cell_text(value: Any, digits: int) -> str:
