@@ -45,7 +45,7 @@ def test_closed_form_equals_masked_copies_forward_and_backward(case, channels_la
 
 def test_sums_over_a_large_map_do_not_overflow_in_half_precision():
     pooled = masked_average_pool(torch.full((1, 2, 56, 56), 30.0, dtype=torch.float16), quadrant_masks(56, 56))
-    torch.testing.assert_close(pooled[0, :, 0].float(), torch.tensor([30.0, 22.5, 22.5, 22.5, 22.5]))
+    torch.testing.assert_close(pooled[0, :, 0].float(), torch.tensor([30.0, 22.5, 22.5, 22.5, 22.5]), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
