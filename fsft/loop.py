@@ -30,7 +30,7 @@ from fsft.runtime.checkpoint import checkpoints, content_of, load_newest_checkpo
 from fsft.runtime.devices import make_deterministic
 from fsft.runtime.graphs import Recorder, own_stream
 from fsft.runtime.progress import ProgressReport
-from fsft.runtime.provenance import begin_stretch, environment, one_machine, peak_memory_mib, reset_peak_memory
+from fsft.runtime.provenance import begin_stretch, environment, one_machine, peak_memory_mib
 from fsft.runtime.record import best_epochs
 from fsft.runtime.stopping import StopRequest, TrainingStoppedError
 
@@ -81,8 +81,9 @@ class Loop:
         # Now, not at the end: the code that runs is what was there when it was loaded.
         self.environment = environment(device, together)
         make_deterministic(device)
-        self.peak = 0.0  # of the training's memory
-        reset_peak_memory(device)
+        self.peak_memory: float | None = None
+        if device.type == "cuda":  # of this run, not of those before it in this process
+            torch.cuda.reset_peak_memory_stats(device)
         torch.manual_seed(identity["seed"])
         self.model = build(recipe, train_set.num_classes, train_set.image_size)
         self.model.to(device).to(memory_format=torch.channels_last)
@@ -214,7 +215,8 @@ class Loop:
         """Evaluate, write the epoch into the history, and go on to the next."""
         state, epoch = self.state, self.state.epoch + 1
         loss = self.finite_loss() / state.step
-        self.peak = max(self.peak, peak_memory_mib(self.device) or 0.0)
+        # Before the first evaluation: its larger batches are no cost of training.
+        self.peak_memory = self.peak_memory or peak_memory_mib(self.device)
         entry: dict[str, Any] = {"epoch": epoch, "lr": self.epoch_rates[state.step - 1], "train_loss": loss}
         last = epoch == self.recipe.epochs or self._enough()
         if last or epoch % self.recipe.eval_every == 0:
@@ -222,7 +224,6 @@ class Loop:
         # Whether a network fits what it was trained on decides how its other numbers are to be read.
         if (last or epoch % TRAIN_SAMPLE_EVERY == 0) and self.max_steps is None:
             entry["train"] = self.accuracy(self.train_sample)
-        reset_peak_memory(self.device)  # an evaluation's larger batches are no cost of training
         state.history.append(entry | {"seconds": round(state.epoch_seconds, 3)})
         state.epoch, state.step, state.epoch_seconds = epoch, 0, 0.0
         self.take_time()
@@ -330,7 +331,7 @@ class Loop:
             "best": best_epochs(history),
             "seconds": round(state.seconds, 1),
             "images_per_second": round(images / seconds, 1) if known and seconds else None,
-            "peak_memory_mib": self.peak or None,
+            "peak_memory_mib": self.peak_memory,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             **self.environment,
             "stretches": [stretch | {"seconds": round(stretch["seconds"], 1)} for stretch in state.stretches],

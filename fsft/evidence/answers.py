@@ -23,6 +23,7 @@ from fsft.evidence.probes import CHANCE, quadrants_named
 from fsft.evidence.statistics import SEEDS, Difference, summarize
 from fsft.evidence.tables import MASKS_ALONE, Link, part_name, setting_name
 from fsft.maps.scorefile import MapScores, load_map_scores
+from fsft.methods import METHODS
 
 BEGIN, END = "<!-- answers: {}, by python -m fsft.evidence.answers -->", "<!-- /answers -->"
 WHAT = (
@@ -35,6 +36,7 @@ READING = (
     "interval. Likely: three seeds or more, and an interval without zero. Sure: also after a correction for how many "
     "comparisons we make (Holm's). All else may be chance. The pretext task is to name the dropped quadrant."
 )
+BESIDE = {MASKS_ALONE: "without the second classifier", METHODS["fsft-sd"].label: "with self-distillation"}
 PAGES = {"README.md": "notebooks/", "book/index.md": "../notebooks/"}
 
 
@@ -129,13 +131,11 @@ def accuracy(ledger: Ledger) -> str:
     if "fitted" in found:
         gain = found["fitted"]
         where = f"Where the baseline names {gain.fitted:.3g} % of its training images right, FSFT"
-        alone = [
-            f"; without the second classifier {_points(part, ledger, setting=False)}"
-            for part in gains(ledger)
-            if part.mode == "si" and part_name(part.recipe) == MASKS_ALONE
-            if recipe_key(part.recipe, *METHOD_FIELDS) == recipe_key(gain.recipe, *METHOD_FIELDS)
-        ]
-        said.append(f"{where} {_ended(gain)}: {_points(gain, ledger)}{''.join(alone)}.")
+        setting = recipe_key(gain.recipe, *METHOD_FIELDS)
+        here = [one for one in gains(ledger) if one.mode == "si" and recipe_key(one.recipe, *METHOD_FIELDS) == setting]
+        parts = {part_name(one.recipe): _points(one, ledger, setting=False) for one in here}
+        beside = [f"; {words} {parts[name]}" for name, words in BESIDE.items() if name in parts]
+        said.append(f"{where} {_ended(gain)}: {_points(gain, ledger)}{''.join(beside)}.")
     else:
         said.append(f"No pair of runs is finished yet whose baseline names {INTERPOLATION:g} % of its training images.")
     if "paper" in found:

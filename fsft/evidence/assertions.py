@@ -412,7 +412,10 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
     "slow-start": _over_budgets(_BASELINE, _SI),
     "scale-helps": _over_budgets(_SI5, _SI),
     "scale-suffices": _over_budgets(_SI5, _BASELINE),
-    "student-helps": _over_budgets(("fsft-sd", 1.0, "si"), _SI),
+    "student-helps": (
+        *_over_budgets(("fsft-sd", 1.0, "si"), _SI),
+        *(_named(f"cpu/saturation/{place}/fsft-sd", f"cpu/saturation/{place}/fsft") for place in ("a", "e3")),
+    ),
     "student-beats-baseline": _over_budgets(("fsft-sd", 5.0, "sd"), _BASELINE),
     "beta-flat-short": tuple(_betas(beta, 1.0) for beta in BETAS[1:-1]),
     "beta-too-low-short": (_betas(1.0, 0.1),),

@@ -126,12 +126,6 @@ def repository_url(root: Path) -> str | None:
     return next((f"https://github.com/{address[1]}" for address in found if address), None)
 
 
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to count anew, on a GPU; the peak of a process on a CPU stands."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def peak_memory_mib(device: torch.device) -> float | None:
     """Peak memory so far, in MiB: allocated on the GPU by this process, or resident on the CPU. None on Windows."""
     if device.type == "cuda":

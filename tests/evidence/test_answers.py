@@ -78,10 +78,13 @@ def test_the_words_follow_sign_seeds_and_interval(baseline, si, ended, strength)
     assert opening.endswith("The paper's own setting is untested.")
 
 
-def test_the_masks_alone_stand_beside_the_whole_method_with_their_own_seeds() -> None:
+def test_masks_alone_and_self_distillation_stand_beside_the_whole_method_with_their_own_seeds() -> None:
     runs = [*fitted(THREE, (38.0, 38.3, 38.0)), *seeds("cpu/saturation/a/masks", si=(39.0,))]
     text = answers.accuracy(ledger_of(*runs))
     assert text.endswith("; without the second classifier +3.00 points (not sure yet: one pair of runs).")
+    student = seeds("cpu/saturation/a/fsft-sd", si=(39.5, 39.5), ag=(40.0, 40.0), sd=(39.0, 39.0))
+    said = answers.accuracy(ledger_of(*runs, *student))
+    assert said.startswith(text[:-1]) and "; with self-distillation +3.40 points [" in said
     other = [recipes[f"cpu/saturation/a/{part}"].reduced(batch_size=64) for part in ("baseline", "masks")]
     more = [*seeds(other[0], baseline=(30.0,)), *seeds(other[1], si=(31.0,))]  # of equal name, and another setting
     assert answers.accuracy(ledger_of(*runs, *more)) == text

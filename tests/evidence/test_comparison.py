@@ -97,9 +97,13 @@ def test_costs_are_compared_where_the_same_device_computed_in_the_same_way(field
     assert observed(cell, ledger_of(*base, *ours)) == {}
 
 
-def test_a_run_that_shared_its_device_tells_no_time() -> None:
-    cell = paper.cells["table5/resnet110/fsft/time-overhead"]
+@pytest.mark.parametrize("cost", ["time", "memory"])
+def test_a_run_that_shared_its_device_tells_neither_time_nor_memory(cost: str) -> None:
+    cell = paper.cells[f"table5/resnet110/fsft/{cost}-overhead"]
     base, ours = seeds("table1/resnet110/baseline", baseline=(75.0,)), seeds("table1/resnet110/fsft", si=(76.0,))
+    for run in (*base, *ours):
+        run["device"] = {"type": "cuda", "name": "Test GPU"}
+    assert len(observed(cell, ledger_of(*base, *ours))) == 1
     ours[0]["device"] |= {"jobs": 6}
     assert observed(cell, ledger_of(*base, *ours)) == {}
     assert observed(paper.cells["table1/resnet110/si"], ledger_of(*ours)) == {0: 76.0}
