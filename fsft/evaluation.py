@@ -37,8 +37,8 @@ def evaluate(
         between: called between two batches; what it raises ends the evaluation.
 
     Returns:
-        ``{"baseline": ...}`` for a plain network, else ``{"si": ..., "ag-last": ..., "ag": ..., "ag-logits": ...,
-        "sd": ...}``, those that it has.
+        ``{"baseline": ...}`` for a plain network, else for a joint one, as far as it offers them,
+        ``{"si": ..., "ag-last": ..., "ag": ..., "ag-logits": ..., "sd": ...}``.
     """
     correct: dict[str, Tensor] = {}
     for found, labels in _predictions(model, images, statistics, precision, batch_size, workers):
