@@ -129,12 +129,13 @@ def write_figures(path: Path, notebooks: Path, root: Path) -> None:
             chapter = section = cells[0].source.partition("\n")[0].removeprefix("# ")
             for cell in cells:
                 section = next(iter(re.findall(r"^##+ (.+)$", cell.source, re.M)[-1:]), section)
-                for data in (output.get("data", {}) for output in cell.get("outputs", [])):
-                    name = f"{source.stem}/{cell.id}"
+                found = [data for output in cell.get("outputs", []) if _is_kept(data := output.get("data", {}))]
+                for number, data in enumerate(found, start=1):
+                    name = f"{source.stem}/{cell.id}" + (f"-{number}" if number > 1 else "")
                     if "image/png" in data:
                         archive.writestr(f"{name}.png", base64.b64decode(data["image/png"]))
                         index.append((f"{name}.png", chapter, section, data["text/plain"]))
-                    elif data.get("text/html", "").startswith('<div class="fsft-table"'):
+                    else:
                         caption, rows = _table(data["text/html"])
                         archive.writestr(f"{name}.csv", _csv(rows))
                         index.append((f"{name}.csv", chapter, section, caption))
@@ -149,6 +150,10 @@ def _table(text: str) -> tuple[str, list[list[str]]]:
     soup = BeautifulSoup(text, "html.parser")
     caption = "".join(tag.text for tag in soup.find_all("caption"))
     return caption, [[cell.text for cell in row.find_all(["th", "td"])] for row in soup.find_all("tr")]
+
+
+def _is_kept(data: dict) -> bool:
+    return "image/png" in data or data.get("text/html", "").startswith('<div class="fsft-table"')
 
 
 def _csv(rows: list) -> str:

@@ -5,10 +5,13 @@ import io
 import struct
 import zipfile
 
+import nbformat
 import pytest
+from nbformat import v4
 
 pytest.importorskip("papermill", reason="the book needs the extra `book`")
 from bs4 import BeautifulSoup
+from builder.extras import write_figures
 
 
 def test_a_book_offers_its_figures_and_a_summary(built):
@@ -23,6 +26,17 @@ def test_a_book_offers_its_figures_and_a_summary(built):
     assert files["png"]["caption"].startswith("A line that rises") and files["csv"]["caption"] == "Accuracy by model"
     summary = (pages / "summary.pdf").read_bytes()
     assert b"/Count 2" in summary and b"(notebooks/16_scorecard.html#the-claims)" in summary
+
+
+def test_two_tables_of_one_cell_have_a_file_each(tmp_path):
+    table = '<div class="fsft-table"><table><caption>{}</caption><tr><th>n</th></tr><tr><td>1</td></tr></table></div>'
+    outputs = [v4.new_output("display_data", {"text/html": table.format(caption)}) for caption in ("One", "Two")]
+    cells = [v4.new_markdown_cell("# A"), v4.new_code_cell("show()", id="both", outputs=outputs)]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "01_a.ipynb")
+    write_figures(tmp_path / "figures.zip", tmp_path, tmp_path)
+    with zipfile.ZipFile(tmp_path / "figures.zip") as archive:
+        assert archive.namelist() == ["01_a/both.csv", "01_a/both-2.csv", "index.csv"]
+        assert "01_a/both-2.csv,A,A,Two" in archive.read("index.csv").decode()
 
 
 def test_a_link_to_a_page_shows_what_it_says_and_the_main_result(built):
