@@ -105,7 +105,8 @@ def test_the_literal_form_keeps_a_mask_for_each_copy():
     recipe = profile_recipe("quick", "fsft")
     closed, literal = (step_cost(recipe, batch_size=16, literal=literal) for literal in (False, True))
     copies = 5 * 16 * 4 * (32 * 16 * 16 + 64 * 8 * 8)
-    assert literal.saved_bytes - closed.saved_bytes == copies
+    scaled_masks = 5 * 4 * (16 * 16 + 8 * 8)  # which the closed form keeps once, whatever the batch
+    assert literal.saved_bytes - closed.saved_bytes == copies - scaled_masks
     assert literal.parameters == closed.parameters and literal.moved_bytes > closed.moved_bytes
 
 
