@@ -1,5 +1,6 @@
 """What the README tells a newcomer to type must exist."""
 
+import itertools
 import json
 import re
 import shlex
@@ -72,17 +73,26 @@ def test_printed_accuracies_are_those_of_the_result_files():
 
 
 def test_printed_speeds_are_those_of_the_benchmarks():
-    speed, overhead = (
-        json.loads((ROOT / "benchmarks" / "results" / f"{question}-cpu.json").read_text())["rows"]
-        for question in ("loop_speed", "fsft_overhead")
+    speed, *overheads = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["rows"]
+        for name in ("loop_speed-cpu", "fsft_overhead-cpu", "fsft_overhead-cuda")
     )
     for row in speed:
         for contender, ratio in row["ratio"].items():
             images = f"{row['images_per_second'][contender]:.0f}"
             figures = f"{ratio['median']:.2f}  ({ratio['min']:.2f} to {ratio['max']:.2f})"
             assert re.search(rf"fsft {contender} +{images} +{re.escape(figures)}", README), (row["model"], contender)
-    for row in overhead:
+    for row in itertools.chain(*overheads):
         time, (low, high) = row["step_time_ratio"], row["step_time_interval"]
         figures = f"step time {time['median']:.3f}  ({time['min']:.3f} to {time['max']:.3f}), "
         figures += f"95 % interval {low:.3f} to {high:.3f}, saved bytes {row['saved_ratio']:.4f}"
         assert re.search(rf"{re.escape(row['model'])} +{re.escape(figures)}", README), row["model"]
+
+
+def test_printed_milliseconds_on_a_gpu_are_those_of_the_probe():
+    probe = json.loads((ROOT / "benchmarks" / "results" / "probe-cuda.json").read_text())
+    alone = [row for row in probe["steps"]["rows"] if row["run"] == "resnet56-basic/baseline" and "how" in row]
+    of = {row["how"]: row["total_ms"] for row in alone}
+    (eight,) = (row["total_ms"] / 8 for row in probe["together"]["rows"] if row["runs"] == 8)
+    words = " ".join(README.split())
+    assert f"took {of['eager']:.1f} ms as it is, {of['recorded']:.1f} ms recorded, and {eight:.1f} ms for each" in words

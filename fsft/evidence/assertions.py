@@ -320,6 +320,8 @@ masks-gain-fitted | 13 | Where the baseline fits its training images, the masks 
 aggregation-gains | 13 | Aggregated inference improves on single inference of the same networks.
 second-classifier-costs | 4 | In short training the penultimate classifier costs accuracy: FSFT ends below the masks
     alone (eq. 2).
+narrow-tap-costs | 13 | In short training the second classifier costs more where it reads few channels: with basic
+    blocks (32) more than with bottlenecks (128).
 masks-beat-classifiers | 4 | The masks alone (eq. 2) end above two classifiers without masks.
 grows-with-depth | 13 | The deeper the network, the larger the gain of FSFT by single inference, or the smaller its lag.
 grows-with-scarcity | 13 | The fewer images a class has, the larger the gain of FSFT by single inference, or the
@@ -377,19 +379,19 @@ def _where_fitted(method: str) -> tuple[Contrast, ...]:
 
 
 def _change(here: tuple[Recipe, ...], there: tuple[Recipe, ...]) -> Contrast:
-    """How much larger the gain of single inference is `there` than `here`; a place is FSFT and its baseline."""
-    (fsft, base), (fsft_there, base_there) = (
-        (Quantity(one, "si"), Quantity(baseline, "baseline")) for one, baseline in (here, there)
+    """How much larger the first network's gain over the second is `there` than `here`, by single inference."""
+    (a, b), (c, d) = (
+        [Quantity(one, "baseline" if one.method == "baseline" else "si") for one in place] for place in (here, there)
     )
-    return Contrast((fsft_there, base), (fsft, base_there))
+    return Contrast((c, b), (a, d))
 
 
 def _short(images: int) -> tuple[Recipe, ...]:
     return tuple(map_recipe(images, 30, method) for method in ("fsft", "baseline"))
 
 
-def _saturated(place: str) -> tuple[Recipe, ...]:
-    return tuple(recipes[f"cpu/saturation/{place}/{method}"] for method in ("fsft", "baseline"))
+def _two(place: str, *methods: str) -> tuple[Recipe, ...]:
+    return tuple(recipes[f"cpu/{place}/{method}"] for method in methods or ("fsft", "baseline"))
 
 
 def _probed(places: tuple[str, ...], kind: str, *methods: str) -> tuple[Contrast, ...]:
@@ -437,14 +439,15 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
         _named(f"cpu/split/{place.format('masks')}", f"cpu/split/{place.format('fsft')}")
         for place in ("basic/{}", "basic/{}-x5", "bottleneck/{}")
     ),
+    "narrow-tap-costs": (_change(*(_two(f"split/{block}", "masks", "fsft") for block in ("bottleneck", "basic"))),),
     "masks-beat-classifiers": tuple(_named(place.format("masks"), place.format("two-heads")) for place in _APART),
     "grows-with-depth": (
-        _change(_saturated("b/resnet8"), _saturated("a")),
-        _change(_saturated("a"), _saturated("b/resnet56")),
+        _change(_two("saturation/b/resnet8"), _two("saturation/a")),
+        _change(_two("saturation/a"), _two("saturation/b/resnet56")),
     ),
     "grows-with-scarcity": (
         _change(_short(500), _short(100)),
-        *(_change(*map(_saturated, pair)) for pair in pairwise(("c/100", "c/50", "a", "c/10"))),
+        *(_change(*map(_two, pair)) for pair in pairwise(map("saturation/{}".format, ("c/100", "c/50", "a", "c/10")))),
     ),
     "lag-in-features": _probed(_APART[:2], "refitted", "baseline", "fsft"),
     "gain-in-features": _probed(_APART[2:], "refitted", "masks", "baseline"),
