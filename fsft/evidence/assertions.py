@@ -419,8 +419,8 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
         *(_named(f"cpu/saturation/{place}/fsft-sd", f"cpu/saturation/{place}/fsft") for place in ("a", "e3")),
     ),
     "student-beats-baseline": _over_budgets(("fsft-sd", 5.0, "sd"), _BASELINE),
-    "beta-flat-short": tuple(_betas(beta, 1.0) for beta in BETAS[1:-1]),
-    "beta-too-low-short": (_betas(1.0, 0.1),),
+    "beta-flat-short": (*(_betas(b, 1.0) for b in BETAS[1:-1]), _named(f"{_SPLIT}/fsft-beta-0.3", f"{_SPLIT}/fsft")),
+    "beta-too-low-short": (_betas(1.0, 0.1), _named(f"{_SPLIT}/fsft", f"{_SPLIT}/fsft-beta-0.1")),
     "masks-matter": (
         _masks("quadrants", "none"),
         *(_named(f"{_SPLIT}/fsft{rate}", f"{_SPLIT}/two-heads{rate}") for rate in ("", "-x5")),
