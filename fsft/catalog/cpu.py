@@ -137,7 +137,7 @@ def _saturation() -> dict[str, Recipe]:
     """The paper's schedule on so few images that small networks fit them all, as the paper's networks fit theirs.
 
     ``a`` takes the method apart; ``b`` varies the depth, ``c`` the images of a class, ``d`` beta and the heads' rate;
-    ``e`` adds SLA and Cutout; ``e3`` is the paper's own ResNet-56. Batches of 32: enough steps for so few images.
+    ``e`` adds SLA and Cutout; ``e3`` is the paper's own ResNet-56; ``f`` is shorter. Batches of 32: enough steps.
     """
     origins = {method: f"table1/resnet56/{method}" for method in TABLE1_METHODS}
     origins["masks"] = "table5/resnet110/after-layer3"
@@ -147,16 +147,15 @@ def _saturation() -> dict[str, Recipe]:
     parts = {method: apart[method] for method in ("baseline", "masks", "fsft")}
     settings = {f"a/{name}": changes for name, changes in apart.items()}
     settings |= {f"b/{net}/{name}": parts[name] | {"model": net} for net in ("resnet8", "resnet56") for name in parts}
-    for images in (10, 50, 100):
-        settings |= {f"c/{images}/{name}": parts[name] | {"images_per_class": images} for name in parts}
+    for place, what, values in (("c", "images_per_class", (10, 50, 100)), ("f", "epochs", (60, 100))):
+        settings |= {f"{place}/{value}/{name}": parts[name] | {what: value} for value in values for name in parts}
     settings |= {f"d/beta-{beta}": apart["fsft"] | {"beta": beta} for beta in (0.1, 0.3)}
     settings["d/x5"] = apart["fsft"] | {"head_lr_scale": 5.0}
     for name in ("sla", "sla+fsft", "cutout", "cutout+fsft"):
         settings[f"e/{name}"] = {"origin": f"table2/resnet110/{name}"}
     for name in (*TABLE1_METHODS, "fsft-sd-t3"):
         settings[f"e3/{name}"] = apart[name] | {"model": "resnet56", "block": "bottleneck"}
-    common: dict[str, Any] = {"model": "resnet20", "block": "basic", "images_per_class": 25}
-    common |= {"batch_size": 32, "eval_every": 20}
+    common = {"model": "resnet20", "block": "basic", "images_per_class": 25, "batch_size": 32, "eval_every": 20}
     return _recipes("cpu/saturation", common, settings)
 
 

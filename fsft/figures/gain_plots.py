@@ -113,13 +113,14 @@ def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
     parts = []
     for number, (label, rows) in enumerate(ours.groupby("label")):
         look = plots.look_of(str(label), number)
-        ax.vlines(rows["fitted"], rows["low"], rows["high"], color=look.color, linewidth=1.5)
-        _points(ax, rows["fitted"], rows["gain"], rows["low"].isna(), look)
+        x = rows["fitted"] + 0.6 * (number - (ours["label"].nunique() - 1) / 2)  # else one marker would hide the next
+        ax.vlines(x, rows["low"], rows["high"], color=look.color, linewidth=1.5)
+        _points(ax, x, rows["gain"], rows["low"].isna(), look)
         face = "white" if rows["low"].isna().all() else look.color
         ax.plot([], [], look.marker, color=look.color, markerfacecolor=face, label=label)
         listed = [f"{row.group}, {row.gain:+.2f} at {row.fitted:.0f} %{_interval(row)}" for row in rows.itertuples()]
         parts.append(f"{label}: {'; '.join(listed)}.")
-    ax.set(xlim=(gains["fitted"].min() - 6, 101), ylim=(-reach, reach))
+    ax.set(xlim=(gains["fitted"].min() - 6, 103), ylim=(-reach, reach))
     ax.set(xlabel="the baseline's accuracy on its training images (%)", ylabel="gain over the baseline (points)")
     fig.legend(loc="outside lower center", ncols=2)
     theirs = [f"{row.label} {row.gain:+.2f} between {row.fitted:.0f} and 100 %" for row in printed.itertuples()]
