@@ -133,8 +133,7 @@ def accuracy(ledger: Ledger) -> str:
         where = f"Where the baseline names {gain.fitted:.3g} % of its training images right, FSFT"
         setting = recipe_key(gain.recipe, *METHOD_FIELDS)
         here = [one for one in gains(ledger) if one.mode == "si" and recipe_key(one.recipe, *METHOD_FIELDS) == setting]
-        parts = {part_name(one.recipe): one for one in here if part_name(one.recipe) in BESIDE}
-        told = {name: _points(one, ledger, setting=False) for name, one in parts.items()}
+        told = {name: _points(one, ledger, setting=False) for one in here if (name := part_name(one.recipe)) in BESIDE}
         beside = [f"; {words} {told[name]}" for name, words in BESIDE.items() if name in told]
         said.append(f"{where} {_ended(gain)}: {_points(gain, ledger)}{''.join(beside)}.")
     else:

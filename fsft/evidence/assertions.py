@@ -372,7 +372,7 @@ def _named(a: str, b: str, modes: tuple[str, str] = ("si", "si")) -> Contrast:
 
 
 def _where_fitted(method: str) -> tuple[Contrast, ...]:
-    """Single inference of a method against the baseline, at every budget of the saturated runs that has both."""
+    """Single inference of a method against the baseline, in every saturated setting but the shorter `f`."""
     places = [name.rsplit("/", 1)[0] for name in recipes if re.fullmatch(r"cpu/saturation/[^f].*/baseline", name)]
     sides = [(f"{place}/{method}", f"{place}/baseline") for place in places if f"{place}/{method}" in recipes]
     return tuple(WhereFitted((Quantity(recipes[a], "si"),), (Quantity(recipes[b], "baseline"),)) for a, b in sides)
@@ -390,7 +390,7 @@ def _short(images: int) -> tuple[Recipe, ...]:
     return tuple(map_recipe(images, 30, method) for method in ("fsft", "baseline"))
 
 
-def _two(place: str, *methods: str) -> tuple[Recipe, ...]:
+def _pair(place: str, *methods: str) -> tuple[Recipe, ...]:
     return tuple(recipes[f"cpu/{place}/{method}"] for method in methods or ("fsft", "baseline"))
 
 
@@ -439,15 +439,15 @@ _OUR_TESTS: dict[str, tuple[Comparison, ...]] = {
         _named(f"cpu/split/{place.format('masks')}", f"cpu/split/{place.format('fsft')}")
         for place in ("basic/{}", "basic/{}-x5", "bottleneck/{}")
     ),
-    "narrow-tap-costs": (_change(*(_two(f"split/{block}", "masks", "fsft") for block in ("bottleneck", "basic"))),),
+    "narrow-tap-costs": (_change(*(_pair(f"split/{block}", "masks", "fsft") for block in ("bottleneck", "basic"))),),
     "masks-beat-classifiers": tuple(_named(place.format("masks"), place.format("two-heads")) for place in _APART),
     "grows-with-depth": (
-        _change(_two("saturation/b/resnet8"), _two("saturation/a")),
-        _change(_two("saturation/a"), _two("saturation/b/resnet56")),
+        _change(_pair("saturation/b/resnet8"), _pair("saturation/a")),
+        _change(_pair("saturation/a"), _pair("saturation/b/resnet56")),
     ),
     "grows-with-scarcity": (
         _change(_short(500), _short(100)),
-        *(_change(*map(_two, pair)) for pair in pairwise(map("saturation/{}".format, ("c/100", "c/50", "a", "c/10")))),
+        *(_change(*map(_pair, pair)) for pair in pairwise(map("saturation/{}".format, ("c/100", "c/50", "a", "c/10")))),
     ),
     "lag-in-features": _probed(_APART[:2], "refitted", "baseline", "fsft"),
     "gain-in-features": _probed(_APART[2:], "refitted", "masks", "baseline"),

@@ -20,13 +20,13 @@ def measured(question: str, device: str = "cpu", folder: str | Path | None = Non
 
 def conditions(report: dict[str, Any]) -> str:
     """Where and how a report was measured, in one line: device, threads, clock, load, torch."""
-    where, clock = report["environment"], report["settings"].get("clock", "wall")
+    where, clock = report["environment"], report.get("settings", {}).get("clock", "wall")
     threads = where["threads"]
     parts = [
         where["device"]["name"],
         f"{threads} thread" + ("s" if threads != 1 else ""),
         "CPU seconds" if clock == "cpu" else "wall time",
     ]
-    if report["load_average"] is not None:
+    if report.get("load_average") is not None:
         parts.append(f"load average {report['load_average']:.0f}")
     return ", ".join([*parts, f"torch {where['versions']['torch']}"])
