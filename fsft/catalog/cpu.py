@@ -1,4 +1,4 @@
-"""Reduced recipes that a CPU trains in minutes or hours; each knows its distance from the paper's."""
+"""Reduced recipes that a CPU, or a large GPU, trains in minutes or hours; each knows its distance from the paper's."""
 
 from itertools import product
 from typing import Any
@@ -12,7 +12,8 @@ SHORT: dict[str, Any] = {"block": "basic", "schedule": "onecycle", "lr": 0.2, "w
 def _cpu() -> dict[str, Recipe]:
     """ResNet-20 on all of CIFAR-100 within an hour on two CPU cores: a short schedule with a high peak rate.
 
-    ``cpu/tiny-imagenet`` trains ResNet-8 on the classes of tiny-ImageNet that are there, for the maps of Part III.
+    ``cpu/tiny-imagenet`` trains ResNet-8 on the classes of tiny-ImageNet that are there, for the maps of Part III;
+    ``gpu/resnet56`` is Table 1's own network in a third of its epochs, minutes of a large GPU.
     """
     usual = {method: {"origin": f"table1/resnet56/{method}"} for method in TABLE1_METHODS}
     tiny = {
@@ -21,6 +22,7 @@ def _cpu() -> dict[str, Recipe]:
     }
     at_hand = {"dataset_options": (("classes", "available"),), "model": "resnet8", "batch_size": 128, "epochs": 12}
     found = _recipes("cpu/resnet20", SHORT | {"model": "resnet20", "epochs": 30}, usual)
+    found |= _recipes("gpu/resnet56", {"epochs": 100, "eval_every": 5}, usual)
     return found | _recipes("cpu/tiny-imagenet", SHORT | at_hand, tiny)
 
 
@@ -74,13 +76,13 @@ def _cpu_map() -> dict[str, Recipe]:
 
     ``-x5`` is ``head_lr_scale`` 5. Cells that another recipe trains already are left to it: find runs by their fields.
     """
-    cells: dict[str, Recipe] = {}
+    settings: dict[str, dict[str, Any]] = {}
     budgets = [(images, epochs) for images, all_epochs in MAP_BUDGETS.items() for epochs in all_epochs]
     for (images, epochs), method in product(budgets, ("baseline", "fsft-x5", "fsft", "fsft-sd-x5", "fsft-sd")):
-        name = f"cpu/map/{images}x{epochs}/{method}"
-        changes = SHORT | {"origin": f"table1/resnet56/{method.removesuffix('-x5')}", "model": "resnet20"}
-        changes |= {"images_per_class": None if images == 500 else images, "epochs": epochs}
-        cells[name] = _reduced(name, **changes, head_lr_scale=5.0 if method.endswith("-x5") else 1.0)
+        own: dict[str, Any] = {"images_per_class": None if images == 500 else images, "epochs": epochs}
+        own |= {"origin": f"table1/resnet56/{method.removesuffix('-x5')}"}
+        settings[f"{images}x{epochs}/{method}"] = own | {"head_lr_scale": 5.0 if method.endswith("-x5") else 1.0}
+    cells = _recipes("cpu/map", SHORT | {"model": "resnet20"}, settings)
     # Beside the map, at one of its budgets: is it the weight decay, or the depth?
     sides: dict[str, dict[str, Any]] = {"decay": {"weight_decay": 1e-4}, "depth": {"model": "resnet8"}}
     for side, changes in sides.items():
@@ -165,12 +167,9 @@ def short_head_lr_scale(method: str) -> float:
 
 
 def _recipes(place: str, common: dict[str, Any], settings: dict[str, dict[str, Any]]) -> dict[str, Recipe]:
-    """A recipe for each of the settings, named below a place."""
-    return {f"{place}/{name}": _reduced(f"{place}/{name}", **common | own) for name, own in settings.items()}
-
-
-def _reduced(name: str, *, origin: str, **changes: Any) -> Recipe:
-    return paper_recipes[origin].reduced(name=name, **changes)
+    """A recipe for each of the settings, named below a place; an `origin` is the paper's recipe that it changes."""
+    changes = {f"{place}/{name}": common | own for name, own in settings.items()}
+    return {name: paper_recipes[own.pop("origin")].reduced(name=name, **own) for name, own in changes.items()}
 
 
 cpu_recipes: dict[str, Recipe] = _cpu() | _cpu_short() | _cpu_map() | _cpu_beta() | _cpu_masks() | _shortcut()
