@@ -93,14 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fsft {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_recipes(commands)
-    _add_train(commands)
-    _add_sweep(commands)
-    add_evaluate(commands)
-    add_predict(commands)
-    _add_localize(commands)
-    _add_data(commands)
-    _add_verify(commands)
+    for add in (_add_recipes, _add_train, _add_sweep, add_evaluate, add_predict, _add_localize, _add_data, _add_verify):
+        add(commands)
     return parser
 
 
@@ -148,8 +142,7 @@ def _add_localize(commands: Any) -> None:
     add_run(command)
     add_device(command, precision=False)
     command.add_argument("--images", type=int, metavar="N", help="up to N test images, evenly chosen (default: all)")
-    about = "instead, N images with their maps into results/galleries/"
-    command.add_argument("--gallery", type=int, metavar="N", help=about)
+    command.add_argument("--gallery", type=int, metavar="N", help="instead, N images with maps into results/galleries/")
     command.set_defaults(command=localize_run)
 
 

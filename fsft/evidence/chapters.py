@@ -166,10 +166,9 @@ def comparison_frame(
             a = by_seed(scored, recipes[f"{family}/fsft"], kind, score)
             b = by_seed(scored, recipes[f"{family}/baseline"], "grad-cam/baseline", score)
             if a.size and b.size:
-                means = {"baseline (%)": b.mean(), "FSFT (%)": a.mean()}
-                rows.append(
-                    {"FSFT's map": label, "score": score.replace("iou@", "IoU at ")} | means | compare_maps(a, b).cells
-                )
+                row = {"FSFT's map": label, "score": score.replace("iou@", "IoU at ")}
+                row |= {"baseline (%)": b.mean(), "FSFT (%)": a.mean()}
+                rows.append(row | compare_maps(a, b).cells)
     return pd.DataFrame(rows)
 
 
@@ -201,9 +200,8 @@ def unlearned(networks: Mapping[str, Sequence[float]], classes: int) -> str:
     """
     guess = 100 / classes
     weak = [f"{name} {min(values):.1f} %" for name, values in networks.items() if min(values) < LEARNED * guess]
-    if not weak:
-        return ""
-    return f"Not interpreted, for a network has hardly learned: {', '.join(weak)} right, by guessing {guess:.1f} %."
+    said = f"Not interpreted, for a network has hardly learned: {', '.join(weak)} right, by guessing {guess:.1f} %."
+    return said if weak else ""
 
 
 # Chapters 4 and 13: the method taken apart, and its gain against what the baseline has fitted.

@@ -111,10 +111,11 @@ def gain_by_fit(gains: pd.DataFrame, paper: str) -> tuple[Figure, str]:
         ax.text(0.015, side, text, transform=ax.transAxes, va=va, fontsize=11, weight="bold")
     ax.hlines(printed["gain"], printed["fitted"], 100, color=plots.GREY, linewidth=1.5, label="the paper: on this line")
     parts = []
-    beside = ours.groupby("fitted").cumcount() - (ours.groupby("fitted")["gain"].transform("size") - 1) / 2
+    place = ours.groupby(ours["fitted"].round())
+    beside = place.cumcount() - (place["gain"].transform("size") - 1) / 2
     for number, (label, rows) in enumerate(ours.groupby("label")):
         look = plots.look_of(str(label), number)
-        x = rows["fitted"] + 0.5 * beside[rows.index]  # else one marker would hide the next
+        x = rows["fitted"] + 0.45 * beside[rows.index]  # else one marker would hide the next
         ax.vlines(x, rows["low"], rows["high"], color=look.color, linewidth=1.5)
         _points(ax, x, rows["gain"], rows["low"].isna(), look)
         ax.plot([], [], look.marker, color=look.color, mfc="white" if rows["low"].isna().all() else None, label=label)

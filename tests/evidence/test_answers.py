@@ -78,6 +78,18 @@ def test_the_words_follow_sign_seeds_and_interval(baseline, si, ended, strength)
     assert opening.endswith("The paper's own setting is untested.")
 
 
+def test_the_number_of_settings_with_the_same_sign_is_told() -> None:
+    """Of two settings the numbers are those of the one with more seeds, or with more training."""
+    other = [recipes[f"cpu/saturation/c/10/{part}"] for part in ("baseline", "fsft")]
+    runs = [*seeds(other[0], baseline=(14.0,)), *seeds(other[1], si=(15.0,))]
+    runs[0]["history"][-1]["train"] = {"baseline": 100.0}
+    ledger = ledger_of(*SHORT, *fitted(THREE, (38.0, 38.3, 38.0)), *runs)
+    assert "FSFT won, in 2 of 2 settings: +2.00 points" in answers.accuracy(ledger)
+    assert "memorized its few training images, in 2 of 2 settings (sure: 3 seeds each)." in answers.verdict(ledger)
+    ledger = ledger_of(*SHORT, *fitted(THREE, (35.0, 35.3, 35.0)), *runs)
+    assert "FSFT lost, in 1 of 2 settings: -1.00 points" in answers.accuracy(ledger)
+
+
 def test_masks_alone_and_self_distillation_stand_beside_the_whole_method_with_their_own_seeds() -> None:
     runs = [*fitted(THREE, (38.0, 38.3, 38.0)), *seeds("cpu/saturation/a/masks", si=(39.0,))]
     text = answers.accuracy(ledger_of(*runs))
