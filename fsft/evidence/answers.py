@@ -27,8 +27,8 @@ from fsft.methods import METHODS
 
 BEGIN, END = "<!-- answers: {}, by python -m fsft.evidence.answers -->", "<!-- /answers -->"
 WHAT = (
-    "FSFT (self-supervision of feature transformation) trains a classifier to name both the class of an image and "
-    "the quadrant of its feature map that was dropped."
+    "FSFT (self-supervision of feature transformation) trains a classifier to name the class of an image and which "
+    "quadrant of its feature map was dropped."
 )
 READING = (
     "How to read this: accuracies are those of single inference, which predicts from the whole map alone, and a point "
@@ -115,12 +115,12 @@ def verdict(ledger: Ledger) -> str:
         places["fitted"] = f"where the baseline memorized its {few}training images"
     places |= {"near": "with the paper's recipe in fewer epochs", "paper": "in the paper's own setting"}
     said = [
-        f"{_ended(found[kind][0], 'gained', 'lost', 'hardly changed')} accuracy {place}{_alike(found[kind])} "
+        f"{_ended(found[kind][0], 'gained', 'lost', 'level')} {place}{_alike(found[kind])} "
         f"({how_sure(found[kind][0].difference, ledger)})"
         for kind, place in places.items()
         if kind in found
     ]
-    ours = f"In our runs it {'; it '.join(said)}." if said else "No run tells yet whether that helps."
+    ours = f"In our runs accuracy was {'; '.join(said)}." if said else "No run tells yet whether that helps."
     return f"{WHAT} {ours}" + ("" if "paper" in found else " The paper's own setting is untested.")
 
 

@@ -72,9 +72,9 @@ def test_the_words_follow_sign_seeds_and_interval(baseline, si, ended, strength)
     assert "FSFT lost in short training: -4.93 points [" in text
     assert f"Where the baseline names 99.9 % of its training images right, FSFT {ended}" in text
     assert f"CIFAR-100, 25 images a class, ResNet-20, 300 epochs; {strength})." in text
-    assert "In our runs it lost accuracy in short training (sure: 3 seeds each); it " in opening
+    assert "In our runs accuracy was lost in short training (sure: 3 seeds each); " in opening
     gained = "gained" if ended.startswith("won") else "lost"
-    assert f"it {gained} accuracy where the baseline memorized its few training images ({strength})." in opening
+    assert f"; {gained} where the baseline memorized its few training images ({strength})." in opening
     assert opening.endswith("The paper's own setting is untested.")
 
 
@@ -109,12 +109,12 @@ def test_the_papers_recipe_has_a_sentence_of_its_own_and_is_not_called_short() -
     ]
     text, opening = (said(ledger_of(*runs)) for said in (answers.accuracy, answers.verdict))
     assert "Short training has not run." in text and "With the paper's recipe FSFT won: +0.80 points" in text
-    assert "In our runs it gained accuracy in the paper's own setting (" in opening and "untested" not in opening
+    assert "In our runs accuracy was gained in the paper's own setting (" in opening and "untested" not in opening
 
 
 @pytest.mark.parametrize(
     ("si", "ended", "opened"),
-    [(71.8, "was level: +0.40", "hardly changed"), (72.0, "won: +0.60", "gained"), (70.0, "lost: -1.40", "lost")],
+    [(71.8, "was level: +0.40", "level"), (72.0, "won: +0.60", "gained"), (70.0, "lost: -1.40", "lost")],
 )
 def test_the_papers_recipe_in_fewer_epochs_is_told_apart_from_both(si, ended, opened) -> None:
     runs = [*seeds("gpu/resnet56/baseline", baseline=(71.4,)), *seeds("gpu/resnet56/fsft", si=(si,))]
@@ -122,7 +122,7 @@ def test_the_papers_recipe_in_fewer_epochs_is_told_apart_from_both(si, ended, op
     assert text.startswith("Short training has not run.")
     assert f"With the paper's recipe in fewer epochs FSFT {ended} points against the baseline's 71.40 %" in text
     assert text.endswith("(CIFAR-100, ResNet-56 bottleneck, 100 epochs; not sure yet: one pair of runs).")
-    assert f"it {opened} accuracy with the paper's recipe in fewer epochs (not sure yet: one pair of runs)." in opening
+    assert f"accuracy was {opened} with the paper's recipe in fewer epochs (not sure yet: one pair of runs)." in opening
     assert opening.endswith("The paper's own setting is untested.")
 
 
