@@ -85,7 +85,7 @@ def known(ledger: Ledger) -> dict[str, list[Gain]]:
 def _kind(gain: Gain) -> str | None:
     if gain.recipe.digest in exact_digests():
         return "paper"
-    if set(gain.recipe.distance()) == {"epochs"}:
+    if set(gain.recipe.distance()) == {"epochs"} and gain.recipe.epochs < recipes[paper.REFERENCE].epochs:
         return "near"
     if (gain.fitted or 0) >= INTERPOLATION:
         return "fitted"
@@ -135,7 +135,7 @@ def accuracy(ledger: Ledger) -> str:
         where = f"Where the baseline names {gain.fitted:.3g} % of its training images right, FSFT"
         setting = recipe_key(gain.recipe, *METHOD_FIELDS)
         here = [one for one in gains(ledger) if one.mode == "si" and recipe_key(one.recipe, *METHOD_FIELDS) == setting]
-        told = {part_name(one.recipe): _points(one, ledger, setting=False) for one in here}
+        told = {name: _points(one, ledger, setting=False) for one in here if (name := part_name(one.recipe)) in BESIDE}
         beside = [f"; {words} {told[name]}" for name, words in BESIDE.items() if name in told]
         said.append(f"{where} {_ended(gain)}{also}: {_points(gain, ledger)}{''.join(beside)}.")
     else:
